@@ -1,0 +1,1 @@
+"""What both processes share: words, tables, text work and the command line."""

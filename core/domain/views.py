@@ -1,0 +1,183 @@
+"""Read models of pages and of the REST API: complete, frozen, nothing lazy."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from core.domain.activation import Band, ContextActivations, FeatureStats, Histogram
+from core.domain.harvest import HarvestInfo
+
+
+class FeatureSort(StrEnum):
+    """What a feature list is sorted by."""
+
+    INDEX = "index"
+    DENSITY = "density"
+    MAX_ACTIVATION = "max_activation"
+    MEAN_ACTIVATION = "mean_activation"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeatureQuery:
+    """Which features of one SAE's harvest, in which order, from where.
+
+    Attributes:
+        dead: True only dead, False only living, None both.
+        after: keyset of the last row seen, as given by FeaturePageOf.next_after.
+        token: only features whose peak token's text contains this, case-insensitively.
+    """
+
+    sort: FeatureSort = FeatureSort.INDEX
+    descending: bool = False
+    min_density: float | None = None
+    max_density: float | None = None
+    min_activation: float | None = None
+    max_activation: float | None = None
+    dead: bool | None = None
+    token: str | None = None
+    after: str | None = None
+    limit: int = 50
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeatureCard:
+    """One row of a feature list.
+
+    Attributes:
+        preview: the top context; None for a dead feature.
+        promoted: ids of the tokens it promotes most.
+    """
+
+    stats: FeatureStats
+    peak_token: int
+    preview: ContextActivations | None
+    promoted: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeatureList:
+    """One page of a feature list; next_after is None on the last one."""
+
+    cards: tuple[FeatureCard, ...]
+    next_after: str | None
+    n_matching: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenWeight:
+    """A vocabulary token with a number, e.g. its logit effect."""
+
+    token_id: int
+    value: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Neighbour:
+    """Another feature with its nearness; support is the tokens on which both fire, else None."""
+
+    index: int
+    value: float
+    support: int | None
+    stats: FeatureStats
+    peak_token: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ranks:
+    """Share of the SAE's living features that this one exceeds, in [0, 1]."""
+
+    density: float
+    max_activation: float
+    mean_activation: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SaeCard:
+    """An SAE in one harvest: what it is and how it did.
+
+    Attributes:
+        record: measured quality (l0, explained_variance, ce_recovered, dead_share …), if known.
+        mean_l0: mean number of active features a scored token, in this harvest.
+    """
+
+    sae_id: str
+    model_id: str
+    hook_name: str
+    layer: int
+    d_in: int
+    d_sae: int
+    architecture: str
+    source: str
+    revision: str
+    record: dict[str, float]
+    harvest: HarvestInfo | None
+    n_features: int
+    n_dead: int
+    mean_l0: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelCard:
+    """A model with its SAEs and harvests."""
+
+    model_id: str
+    source: str
+    revision: str
+    architecture: str
+    n_layers: int
+    d_model: int
+    vocab_size: int
+    bos_rule: str
+    saes: tuple[SaeCard, ...]
+    harvests: tuple[HarvestInfo, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeaturePage:
+    """Everything a feature's page shows.
+
+    Attributes:
+        contexts: kept contexts in band order, without RANDOM.
+        band_counts: contexts kept in each band.
+        next_index, previous_index: neighbours by index, None at the ends.
+    """
+
+    model_id: str
+    sae: SaeCard
+    harvest: HarvestInfo
+    stats: FeatureStats
+    ranks: Ranks
+    histogram: Histogram
+    promoted: tuple[TokenWeight, ...]
+    suppressed: tuple[TokenWeight, ...]
+    coactivation: tuple[Neighbour, ...]
+    decoder_cosine: tuple[Neighbour, ...]
+    contexts: tuple[ContextActivations, ...]
+    band_counts: dict[Band, int]
+    next_index: int | None
+    previous_index: int | None
+    other_harvests: tuple[HarvestInfo, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Vocabulary:
+    """Exact bytes of every token of a model's tokenizer.
+
+    Attributes:
+        tokens: bytes of token id i at place i.
+        special_ids: ids of BOS, EOS, padding and other special tokens.
+    """
+
+    model_id: str
+    tokens: tuple[bytes, ...]
+    special_ids: frozenset[int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogLine:
+    """One line of a job's log."""
+
+    seq: int
+    at: datetime
+    level: str
+    text: str
