@@ -1,0 +1,32 @@
+#!/usr/bin/env bash
+# What CI runs and a developer types: style, contracts, types, then tests from fast to slow.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+what="${1:-all}"
+bin=.venv/bin
+export PYTHONDONTWRITEBYTECODE=1
+
+step() { printf '\n== %s\n' "$*"; }
+
+if [ "$what" != fast ]; then
+  step "format and style"
+  $bin/ruff format --check .
+  $bin/ruff check .
+  step "import contracts"
+  $bin/lint-imports --no-cache
+  step "types"
+  $bin/mypy
+fi
+case "$what" in
+  lint) exit 0 ;;
+  fast) step "tests"; exec $bin/pytest -q -m "not browser and not slow" ;;
+  all)
+    if ! command -v chromium >/dev/null && ! command -v chromium-browser >/dev/null && ! command -v google-chrome >/dev/null; then
+      echo "The browser tests need Chromium. On Debian and Ubuntu: sudo apt-get install chromium fonts-noto-cjk fonts-noto-color-emoji" >&2
+      exit 1
+    fi
+    step "tests"
+    exec $bin/pytest -q --durations=15
+    ;;
+  *) echo "usage: tools/test.sh [all|fast|lint]" >&2; exit 2 ;;
+esac
