@@ -23,7 +23,7 @@ class _CorpusBase(BaseModel):
     )
     max_tokens: Annotated[int, Field(ge=1)] | None = Field(
         default=None,
-        description="Stop after the document with which so many tokens are reached; none means all.",
+        description="Stop after the document that reaches so many tokens; none means all.",
     )
 
 

@@ -1,0 +1,1 @@
+"""Language models: loading, hook points, tokens and capture of the residual stream."""
