@@ -8,6 +8,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +21,9 @@ _WHEEL_NAME = re.compile(
     r"^(?P<name>.+?)-(?P<version>[^-]+)(-\d[^-]*)?"
     r"-(?P<python>[^-]+)-(?P<abi>[^-]+)-(?P<platform>[^-]+)\.whl$"
 )
+_GOT_HASH = re.compile(r"\bGot\s+([0-9a-f]{64})")
 _TIMEOUT_SECONDS = 900
+_AT_ONCE = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +68,18 @@ def fetch_package(package: PinnedPackage, *, cache_dir: Path) -> Path:
     return target
 
 
+def fetch_packages(packages: Iterable[PinnedPackage], *, cache_dir: Path) -> None:
+    """Fetch several packages, a few at a time; raises the first failure.
+
+    Raises:
+        DownloadFailed: one of them could not be had, or its hash differs.
+        DiskFull: no room below ``cache_dir``.
+    """
+    with ThreadPoolExecutor(max_workers=_AT_ONCE) as pool:
+        for _ in pool.map(lambda package: fetch_package(package, cache_dir=cache_dir), packages):
+            pass
+
+
 def parse_wheel_location(location: str) -> PinnedPackage:
     """The pure wheel that ``name==version#sha256`` names.
 
@@ -101,24 +117,34 @@ def pip_arguments(package: PinnedPackage) -> list[str]:
     >>> wheel = PinnedPackage(name="six", version="1.17.0", sha256="", licence="MIT",
     ...                       filename="six-1.17.0-py2.py3-none-any.whl")
     >>> pip_arguments(wheel)
-    ['--only-binary', ':all:', 'six==1.17.0']
+    ['--only-binary', ':all:']
     """
-    requirement = f"{package.name}=={package.version}"
     wheel = _WHEEL_NAME.match(package.filename)
     if wheel is None:
-        return ["--no-binary", ":all:", requirement]
+        return ["--no-binary", ":all:"]
     if wheel["platform"] == "any":
-        return ["--only-binary", ":all:", requirement]
+        return ["--only-binary", ":all:"]
     platforms = [part for tag in wheel["platform"].split(".") for part in ("--platform", tag)]
     python = wheel["python"].split(".")[0]
     tags = ["--implementation", python[:2], "--python-version", python[2:], "--abi", wheel["abi"]]
-    return ["--only-binary", ":all:", *tags, *platforms, requirement]
+    return ["--only-binary", ":all:", *tags, *platforms]
 
 
 def _pip_download(package: PinnedPackage, folder: Path) -> Path:
     logger.info("Fetching %s %s from the package index", package.name, package.version)
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--quiet"]
     command += ["--disable-pip-version-check", "--dest", str(folder), *pip_arguments(package)]
+    # pip runs an sdist's build script to read its metadata: it must check the hash before that.
+    requirement = folder.with_suffix(".requirement")
+    pinned = f"{package.name}=={package.version} --hash=sha256:{package.sha256}\n"
+    requirement.write_text(pinned, encoding="utf-8")
+    try:
+        return _run_pip([*command, "--require-hashes", "-r", str(requirement)], package, folder)
+    finally:
+        requirement.unlink()
+
+
+def _run_pip(command: list[str], package: PinnedPackage, folder: Path) -> Path:
     try:
         result = subprocess.run(  # noqa: S603 - our own arguments, no shell
             command, capture_output=True, text=True, timeout=_TIMEOUT_SECONDS, check=False
@@ -141,6 +167,9 @@ def _pip_download(package: PinnedPackage, folder: Path) -> Path:
 def _failure(package: PinnedPackage, folder: Path, stderr: str) -> DownloadFailed | DiskFull:
     if "No space left" in stderr or shutil.disk_usage(folder).free < 1 << 20:
         return _disk_full(package, folder.parent)
+    got = _GOT_HASH.search(stderr)
+    if got is not None:
+        return _wrong_hash(package, got[1])
     lines = [line for line in stderr.splitlines() if line.startswith("ERROR")] or [stderr.strip()]
     return DownloadFailed(
         f"pip could not fetch {package.name}=={package.version}: {lines[0]}",
@@ -158,7 +187,11 @@ def _disk_full(package: PinnedPackage, folder: Path) -> DiskFull:
 def _check_hash(package: PinnedPackage, path: Path) -> None:
     found = file_sha256(path)
     if found != package.sha256:
-        raise DownloadFailed(
-            f"{path.name} has sha256 {found}, not {package.sha256}.",
-            hint="The mirror delivers another file than the one that was pinned; use pypi.org.",
-        )
+        raise _wrong_hash(package, found)
+
+
+def _wrong_hash(package: PinnedPackage, found: str) -> DownloadFailed:
+    return DownloadFailed(
+        f"{package.filename} has sha256 {found}, not {package.sha256}.",
+        hint="The mirror delivers another file than the one that was pinned; use pypi.org.",
+    )

