@@ -1,0 +1,1 @@
+"""Preference optimisation: losses, divergences, reference caches and the training process."""
