@@ -1,0 +1,1 @@
+"""Explain, simulate and score: records in, messages out; answers in, values out."""
