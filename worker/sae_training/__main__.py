@@ -35,7 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     torch.set_num_threads(options.threads)
     try:
-        run = _run(options, command=" ".join(arguments or sys.argv[1:]))
+        run = _run(options)
         training, held_out = _texts(options)
         for folder in run_training(run, training_texts=training, held_out_texts=held_out):
             logger.info("wrote %s", folder)
@@ -70,11 +70,11 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _run(options: argparse.Namespace, *, command: str) -> SaeRun:
+def _run(options: argparse.Namespace) -> SaeRun:
     model_dir = options.model or demo_model_dir(cache_dir=options.cache_dir)
     model_name = options.model_name or (options.model.name if options.model else _DEMO_MODEL_NAME)
     provenance: dict[str, object] = {
-        "command": f"python -m worker.sae_training {command}".strip(),
+        "command": _command(options),
         "model": str(options.model) if options.model else DEMO_MODEL_LOCATION,
         "corpus": str(options.corpus) if options.corpus else demo_provenance(),
     }
@@ -92,6 +92,20 @@ def _run(options: argparse.Namespace, *, command: str) -> SaeRun:
         context_size=options.context_size,
         max_tokens=options.max_tokens,
     )
+
+
+def _command(options: argparse.Namespace) -> str:
+    """The command with every option that decides the result, and none that does not."""
+    numbers = ("d_sae", "k", "epochs", "seed", "context_size")
+    words = [f"--{name.replace('_', '-')} {getattr(options, name)}" for name in numbers]
+    optional = ("max_tokens", "model", "corpus")
+    words += [
+        f"--{name.replace('_', '-')} {value}"
+        for name in optional
+        if (value := getattr(options, name)) is not None
+    ]
+    layers = " ".join(map(str, options.layers))
+    return f"python -m worker.sae_training --layers {layers} {' '.join(words)}"
 
 
 def demo_provenance() -> list[dict[str, str]]:
