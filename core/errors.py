@@ -4,6 +4,7 @@ SparsightError
 ├── InputError               the caller sent something wrong
 │   ├── NotFound             no such model, SAE, feature, job …
 │   ├── Conflict             the thing changed meanwhile, or is in the wrong state
+│   │   └── ClaimLost        another attempt has taken the job over
 │   ├── Invalid              a value outside what is allowed
 │   │   ├── SaeMismatch      the SAE does not fit the model
 │   │   └── HookUnknown      the model has no such hook point
@@ -58,6 +59,12 @@ class Conflict(InputError):
     """The thing is in a state that does not allow this."""
 
     code = "conflict"
+
+
+class ClaimLost(Conflict):
+    """Another attempt has taken the job over, so this one may not write any more."""
+
+    code = "claim_lost"
 
 
 class Invalid(InputError):
