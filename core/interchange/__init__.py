@@ -1,0 +1,1 @@
+"""Foreign file formats on one side, domain values on the other."""

@@ -1,0 +1,256 @@
+"""Preference pairs of other projects' files: read with a reason for every refused row; written.
+
+Formats: UltraFeedback-binarized, TRL with explicit or implicit prompt as text or messages, HALOs
+pairwise feedback, Anthropic HH. The format is recognised row by row.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+from core.domain.preference import (
+    PreferencePair,
+    PreferenceSet,
+    RejectedRow,
+    RejectReason,
+    Role,
+    Split,
+    Turn,
+    turns_key,
+)
+from core.errors import Invalid
+from core.interchange.rows import Row, read_rows
+from core.interchange.turns import (
+    RowRejected,
+    check_answer,
+    check_prompt,
+    is_hh,
+    parse_hh,
+    parse_messages,
+    shared_turns,
+    text_turn,
+)
+
+_EVAL_SPLITS = {
+    "eval",
+    "test",
+    "validation",
+    "valid",
+    "dev",
+    "test_prefs",
+    "test_sft",
+    "held_out",
+}
+
+Triple = tuple[tuple[Turn, ...], tuple[Turn, ...], tuple[Turn, ...]]
+
+
+def read_preferences(path: Path, *, held_out_share: float = 0.0) -> PreferenceSet:
+    """Pairs of a file or folder; see ``parse_preferences``."""
+    return parse_preferences(read_rows(path), held_out_share=held_out_share)
+
+
+def parse_preferences(rows: Iterable[Row], *, held_out_share: float = 0.0) -> PreferenceSet:
+    """Every row as a pair or as a rejected row with its reason.
+
+    Args:
+        rows: rows of any of the formats, mixed or not.
+        held_out_share: share of prompts held out where the rows name no split, in [0, 1). A
+            prompt's split depends on its text alone, so it never sits on both sides.
+    """
+    if not 0 <= held_out_share < 1:
+        raise Invalid(f"A held-out share of {held_out_share} is outside [0, 1).")
+    pairs: list[PreferencePair] = []
+    rejected: list[RejectedRow] = []
+    seen: dict[tuple[str, str, str], int] = {}
+    for row in rows:
+        try:
+            pair = _parse_row(row, held_out_share)
+            _check_new(pair, seen)
+        except RowRejected as verdict:
+            rejected.append(
+                RejectedRow(
+                    row=row.number,
+                    reason=verdict.reason,
+                    detail=verdict.detail,
+                    preview=row.preview,
+                )
+            )
+        else:
+            pairs.append(pair)
+    return PreferenceSet(
+        pairs=tuple(pairs), rejected=tuple(rejected), n_rows=len(pairs) + len(rejected)
+    )
+
+
+def write_preferences(pairs: Iterable[PreferencePair], path: Path) -> None:
+    """Pairs as JSON lines of TRL's explicit-prompt messages, with their split."""
+    with path.open("w", encoding="utf-8") as file:
+        file.writelines(line + "\n" for line in _lines(pairs))
+
+
+def _lines(pairs: Iterable[PreferencePair]) -> Iterator[str]:
+    for pair in pairs:
+        record = {
+            "prompt": _messages(pair.prompt),
+            "chosen": _messages(pair.chosen),
+            "rejected": _messages(pair.rejected),
+            "split": pair.split.value,
+        }
+        yield json.dumps(record, ensure_ascii=False)
+
+
+def _messages(turns: tuple[Turn, ...]) -> list[dict[str, str]]:
+    return [{"role": turn.role.value, "content": turn.content} for turn in turns]
+
+
+def _parse_row(row: Row, held_out_share: float) -> PreferencePair:
+    if row.problem:
+        raise RowRejected(RejectReason.NOT_JSON, row.problem)
+    if not isinstance(row.value, Mapping):
+        raise RowRejected(RejectReason.NOT_AN_OBJECT, "The row is not an object with fields.")
+    prompt, chosen, rejected = _triple(row.value)
+    check_prompt(prompt)
+    check_answer(chosen, field="chosen")
+    check_answer(rejected, field="rejected")
+    if turns_key(chosen) == turns_key(rejected):
+        raise RowRejected(RejectReason.SAME_ANSWERS, "Both answers are the same.")
+    return PreferencePair(
+        prompt=prompt,
+        chosen=chosen,
+        rejected=rejected,
+        split=split_of(row, prompt, held_out_share),
+        row=row.number,
+    )
+
+
+def _triple(value: Mapping[str, object]) -> Triple:
+    """Prompt, chosen and rejected of a row of any known format."""
+    if "output_A" in value or "output_B" in value:
+        return _halos(value)
+    missing = [field for field in ("chosen", "rejected") if value.get(field) is None]
+    if missing:
+        raise RowRejected(RejectReason.MISSING_FIELD, f"No field {missing[0]!r}.")
+    _check_scores(value.get("score_chosen"), value.get("score_rejected"))
+    if value.get("prompt") is None:
+        return _implicit(value["chosen"], value["rejected"])
+    return _explicit(value["prompt"], value["chosen"], value["rejected"])
+
+
+def _explicit(prompt: object, chosen: object, rejected: object) -> Triple:
+    """A given prompt; answers are texts, messages, or whole conversations that repeat it."""
+    if isinstance(chosen, str) or isinstance(rejected, str):
+        return (
+            _prompt(prompt),
+            text_turn(chosen, role=Role.ASSISTANT, field="chosen"),
+            text_turn(rejected, role=Role.ASSISTANT, field="rejected"),
+        )
+    answers = parse_messages(chosen, field="chosen"), parse_messages(rejected, field="rejected")
+    if all(answer and answer[0].role is not Role.ASSISTANT for answer in answers):
+        return _split_shared(*answers)  # UltraFeedback-binarized: prompt is repeated in both
+    return _prompt(prompt), *answers
+
+
+def _prompt(prompt: object) -> tuple[Turn, ...]:
+    """A prompt given as messages, as text, or as Anthropic's text that ends in "Assistant:"."""
+    if not isinstance(prompt, str):
+        return parse_messages(prompt, field="prompt")
+    if not is_hh(prompt):
+        return text_turn(prompt, role=Role.USER, field="prompt")
+    turns = parse_hh(prompt)
+    return turns[:-1] if not turns[-1].content else turns
+
+
+def _implicit(chosen: object, rejected: object) -> Triple:
+    """No prompt field: it is what both answers begin with."""
+    if isinstance(chosen, str) and isinstance(rejected, str):
+        if is_hh(chosen) and is_hh(rejected):
+            return _split_shared(parse_hh(chosen), parse_hh(rejected))
+        return _split_text(chosen, rejected)
+    return _split_shared(
+        parse_messages(chosen, field="chosen"), parse_messages(rejected, field="rejected")
+    )
+
+
+def _split_shared(chosen: tuple[Turn, ...], rejected: tuple[Turn, ...]) -> Triple:
+    shared = shared_turns(chosen, rejected)
+    if shared == len(chosen) == len(rejected):
+        raise RowRejected(RejectReason.SAME_ANSWERS, "Both conversations are the same.")
+    while shared and chosen[shared - 1].role is not Role.USER:
+        shared -= 1
+    if not shared:
+        raise RowRejected(
+            RejectReason.NO_SHARED_PROMPT, "The conversations begin with different turns."
+        )
+    return chosen[:shared], chosen[shared:], rejected[shared:]
+
+
+def _split_text(chosen: str, rejected: str) -> Triple:
+    """The common beginning of two texts, cut back to the end of a word."""
+    if chosen == rejected:
+        raise RowRejected(RejectReason.SAME_ANSWERS, "Both texts are the same.")
+    count = 0
+    for left, right in zip(chosen, rejected, strict=False):
+        if left != right:
+            break
+        count += 1
+    while count and not chosen[count - 1].isspace():
+        count -= 1
+    if not chosen[:count].strip():
+        raise RowRejected(RejectReason.NO_SHARED_PROMPT, "The texts begin differently.")
+    return (
+        text_turn(chosen[:count].rstrip(), role=Role.USER, field="prompt"),
+        text_turn(chosen[count:], role=Role.ASSISTANT, field="chosen"),
+        text_turn(rejected[count:], role=Role.ASSISTANT, field="rejected"),
+    )
+
+
+def _halos(value: Mapping[str, object]) -> Triple:
+    """HALOs pairwise feedback: label 1 prefers output_A, 0 prefers output_B."""
+    for field in ("prompt", "output_A", "output_B", "label"):
+        if value.get(field) is None:
+            raise RowRejected(RejectReason.MISSING_FIELD, f"No field {field!r}.")
+    if value["label"] not in (0, 1):
+        raise RowRejected(RejectReason.WRONG_TYPE, f"label is {value['label']!r}, not 0 or 1.")
+    prompt = parse_messages(value["prompt"], field="prompt")
+    answers = [parse_messages(value[field], field=field) for field in ("output_A", "output_B")]
+    scores = [value.get("reward_A"), value.get("reward_B")]
+    best = 0 if value["label"] == 1 else 1
+    _check_scores(scores[best], scores[1 - best])
+    return prompt, answers[best], answers[1 - best]
+
+
+def _check_scores(chosen: object, rejected: object) -> None:
+    if isinstance(chosen, int | float) and isinstance(rejected, int | float) and chosen < rejected:
+        raise RowRejected(
+            RejectReason.SCORES_DISAGREE, f"chosen scored {chosen}, rejected {rejected}."
+        )
+
+
+def _check_new(pair: PreferencePair, seen: dict[tuple[str, str, str], int]) -> None:
+    prompt, chosen, rejected = map(turns_key, (pair.prompt, pair.chosen, pair.rejected))
+    twin = seen.get((prompt, chosen, rejected))
+    if twin is not None:
+        raise RowRejected(RejectReason.DUPLICATE, f"Row {twin} says the same.")
+    opposite = seen.get((prompt, rejected, chosen))
+    if opposite is not None:
+        raise RowRejected(RejectReason.CONTRADICTION, f"Row {opposite} prefers the opposite.")
+    seen[prompt, chosen, rejected] = pair.row
+
+
+def split_of(row: Row, turns: tuple[Turn, ...], held_out_share: float) -> Split:
+    """The split that a row or its file names, or else the one its prompt's hash falls into.
+
+    >>> row = Row(number=0, value={}, preview="", part="test_prefs-00000-of-00001")
+    >>> split_of(row, (), 0.0).value
+    'eval'
+    """
+    named = row.value.get("split") if isinstance(row.value, Mapping) else None
+    if isinstance(named, str):
+        return Split.EVAL if named.lower() in _EVAL_SPLITS else Split.TRAIN
+    if row.part.split("-")[0].lower() in _EVAL_SPLITS:
+        return Split.EVAL
+    digest = hashlib.sha256(turns_key(turns).encode()).digest()
+    position = int.from_bytes(digest[:8], "big") / 2**64
+    return Split.EVAL if position < held_out_share else Split.TRAIN
