@@ -1,0 +1,1 @@
+"""Pages: thin routes over services, templates, and what turns values into HTML."""
