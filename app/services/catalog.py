@@ -1,0 +1,162 @@
+"""Models, SAEs, harvests and vocabularies: what there is to look at."""
+
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass
+
+from core.db.repositories import catalog, harvests
+from core.db.session import Session
+from core.domain.harvest import HarvestInfo
+from core.domain.views import ModelCard, SaeCard, Vocabulary
+from core.errors import NotFound
+
+_CACHED_VOCABULARIES = 8
+
+
+def list_models(session: Session) -> tuple[ModelCard, ...]:
+    """Every model with its SAEs and harvests."""
+    return catalog.list_models(session)
+
+
+def get_model(session: Session, model_id: str) -> ModelCard:
+    """One model.
+
+    Raises:
+        NotFound: no such model.
+    """
+    return catalog.get_model(session, model_id)
+
+
+def get_sae(
+    session: Session, *, model_id: str, sae_id: str, harvest_id: int | None = None
+) -> SaeCard:
+    """One SAE as seen in a harvest; without harvest_id in the newest finished one.
+
+    Raises:
+        NotFound: no such model, SAE or harvest.
+    """
+    return catalog.get_sae(session, model_id=model_id, sae_id=sae_id, harvest_id=harvest_id)
+
+
+def list_harvests(session: Session, *, model_id: str | None = None) -> tuple[HarvestInfo, ...]:
+    """Finished harvests, the newest first."""
+    return harvests.list_harvests(session, model_id=model_id)
+
+
+def get_harvest(session: Session, harvest_id: int) -> HarvestInfo:
+    """One finished harvest.
+
+    Raises:
+        NotFound: no such harvest.
+    """
+    for harvest in harvests.list_harvests(session):
+        if harvest.harvest_id == harvest_id:
+            return harvest
+    raise NotFound(f"No harvest {harvest_id}.", hint="It may have been deleted; list the harvests.")
+
+
+def delete_harvest(session: Session, harvest_id: int) -> None:
+    """Deletes a harvest with all its features; its models and SAEs stay.
+
+    Raises:
+        NotFound: no such harvest.
+    """
+    get_harvest(session, harvest_id)
+    harvests.delete(session, harvest_id)
+
+
+class VocabularyCache:
+    """Vocabularies read lately, by model and revision; the oldest goes first. Thread-safe.
+
+    A vocabulary of a revision never changes, so that nothing is ever stale.
+    """
+
+    def __init__(self, size: int = _CACHED_VOCABULARIES) -> None:
+        self._size = size
+        self._kept: OrderedDict[tuple[str, str], Vocabulary] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, session: Session, *, model_id: str, revision: str) -> Vocabulary:
+        """The vocabulary of a model's revision, read from the database once.
+
+        Raises:
+            NotFound: no such model or revision.
+        """
+        key = (model_id, revision)
+        with self._lock:
+            if key in self._kept:
+                self._kept.move_to_end(key)
+                return self._kept[key]
+        found = catalog.get_vocabulary(session, model_id=model_id, revision=revision)
+        with self._lock:
+            self._kept[key] = found
+            while len(self._kept) > self._size:
+                self._kept.popitem(last=False)
+        return found
+
+    def clear(self) -> None:
+        """Forgets everything."""
+        with self._lock:
+            self._kept.clear()
+
+
+_VOCABULARIES = VocabularyCache()
+
+
+def vocabulary(session: Session, *, model_id: str, revision: str | None = None) -> Vocabulary:
+    """The exact bytes of a model's tokens; of its newest revision unless one is named.
+
+    Raises:
+        NotFound: no such model or revision.
+    """
+    if revision is None:
+        revision = catalog.get_model(session, model_id).revision
+    return _VOCABULARIES.get(session, model_id=model_id, revision=revision)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VocabularyToken:
+    """One token of a vocabulary.
+
+    Attributes:
+        raw: exact bytes.
+        text: the bytes as UTF-8; undecodable bytes become U+FFFD.
+    """
+
+    token_id: int
+    raw: bytes
+    text: str
+    special: bool
+
+
+def token(words: Vocabulary, token_id: int) -> VocabularyToken:
+    """A token by its id; an id outside the vocabulary (padding of the embedding) is empty."""
+    raw = words.tokens[token_id] if 0 <= token_id < len(words.tokens) else b""
+    return VocabularyToken(
+        token_id=token_id,
+        raw=raw,
+        text=raw.decode("utf-8", errors="replace"),
+        special=token_id in words.special_ids,
+    )
+
+
+def find_tokens(
+    words: Vocabulary, *, containing: str = "", after: int = -1, limit: int = 50
+) -> tuple[VocabularyToken, ...]:
+    """Tokens whose text contains the given one, ignoring case, in the order of their ids.
+
+    Args:
+        words: the vocabulary.
+        containing: text to look for; empty finds every token.
+        after: only ids above this one.
+        limit: at most so many.
+    """
+    wanted = containing.casefold()
+    found: list[VocabularyToken] = []
+    for token_id in range(max(after + 1, 0), len(words.tokens)):
+        candidate = token(words, token_id)
+        if wanted in candidate.text.casefold():
+            found.append(candidate)
+            if len(found) == limit:
+                break
+    return tuple(found)
