@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
+from core.domain.alignment import IndexSet
 from worker.align.divergence import (
     FeatureDivergence,
-    IndexSet,
     KlForm,
     feature_divergence,
     seq_kl,

@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from core.domain.alignment import IndexSet
 from core.errors import Invalid
 from worker.align.logps import CHUNK_ROWS, row_chunks, sum_rows, working_dtype
 from worker.align.pooling import FeatureEncoder, pool_features, pool_selected
@@ -180,13 +181,6 @@ class _HeadKl(torch.autograd.Function):
         needs = ctx.needs_input_grad
         grads = policy_head.backward(difference.mul_(grad[:, None]), slope, policy, needs=needs[:3])
         return *grads, None, None, None
-
-
-class IndexSet(StrEnum):
-    """Which features enter the feature divergence."""
-
-    UNION = "union"  # top k of the policy and top k of the reference: the paper's eq. 10
-    POLICY = "policy"  # top k of the policy only: what the paper's released code does
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

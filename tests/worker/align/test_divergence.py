@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from core.domain.alignment import IndexSet
 from core.errors import Invalid
 from worker.align.divergence import (
-    IndexSet,
     KlForm,
     feature_divergence,
     seq_kl,
