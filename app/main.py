@@ -11,20 +11,23 @@ from contextlib import asynccontextmanager
 from types import FrameType
 
 import uvicorn
-from core.settings import Settings
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from app.api import errors as api_errors
+from app.api.document import add_document
 from app.api.guard import RequestGuard, allowed_hosts
 from app.api.routes import api_router
 from app.deps import Resources
-from core import log
+from app.web import errors as page_errors
+from app.web.site import add_pages
 from core.db.embedded import database
 from core.db.migrate import is_current
 from core.db.session import make_engine, session_scope
 from core.errors import DatabaseUnavailable, PortTaken, SparsightError
+from core.log import configure_logging
+from core.settings import Settings
 
 MAX_BODY_BYTES = 4 * 1024 * 1024
 _GRACE_SECONDS = 3
@@ -62,6 +65,8 @@ def create_app(settings: Settings, *, stopping: threading.Event | None = None) -
         max_body_size=MAX_BODY_BYTES,
     )
     app.include_router(api_router)
+    add_document(app)
+    add_pages(app)
     for kind in (SparsightError, HTTPException, RequestValidationError, Exception):
         app.add_exception_handler(kind, _answer_error)
     app.add_middleware(RequestGuard, allowed=allowed_hosts(settings.host))
@@ -69,8 +74,10 @@ def create_app(settings: Settings, *, stopping: threading.Event | None = None) -
 
 
 async def _answer_error(request: Request, error: Exception) -> Response:
-    """An error as JSON."""
-    return api_errors.respond(request, error)
+    """An error as JSON to callers of the API, as a page to readers."""
+    if request.url.path.startswith("/api/"):
+        return api_errors.respond(request, error)
+    return page_errors.respond(request, error)
 
 
 class Server(uvicorn.Server):
@@ -151,7 +158,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--port", type=int, help="port to listen on")
     chosen = vars(parser.parse_args(arguments))
     settings = Settings().model_copy(update={k: v for k, v in chosen.items() if v is not None})
-    log.set_up(level=settings.log_level, as_json=settings.log_json)
+    configure_logging(level=settings.log_level, json_lines=settings.log_json)
     try:
         serve(settings)
     except SparsightError as error:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from core.db.repositories import catalog, harvests
 from core.db.session import Session
 from core.domain.harvest import HarvestInfo
-from core.domain.views import ModelCard, SaeCard, Vocabulary
+from core.domain.views import FeaturePage, ModelCard, SaeCard, Vocabulary
 from core.errors import NotFound
 
 _CACHED_VOCABULARIES = 8
@@ -112,6 +112,11 @@ def vocabulary(session: Session, *, model_id: str, revision: str | None = None) 
     if revision is None:
         revision = catalog.get_model(session, model_id).revision
     return _VOCABULARIES.get(session, model_id=model_id, revision=revision)
+
+
+def page_vocabulary(session: Session, page: FeaturePage) -> Vocabulary:
+    """The vocabulary of the model revision that a feature's page is of."""
+    return vocabulary(session, model_id=page.model_id, revision=page.harvest.model_revision)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -183,3 +183,12 @@ def random_feature(
         raise NotFound(f"No feature of {sae_id} fires.", hint="Harvest a larger corpus.")
     index = int(living[rng.randrange(living.size)])
     return FeatureId(model_id=model_id, sae_id=sae_id, index=index)
+
+
+def shortest(value: float) -> float:
+    """The shortest decimal that is the same float32: what is written where numbers are read.
+
+    >>> shortest(0.10000000149011612)
+    0.1
+    """
+    return float(str(np.float32(value))) if value else 0.0

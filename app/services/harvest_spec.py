@@ -14,9 +14,13 @@ from core.domain.ids import check_model_id, check_sae_id
 from core.domain.model import ModelSource
 from core.errors import Invalid
 
-# Words that stand in addresses where an id could stand.
+# Words that stand in addresses where an id could stand, now or in versions to come.
 RESERVED_IDS = frozenset(
-    {"api", "static", "new", "random", "scatter", "features", "saes", "models", "harvests", "jobs"}
+    [
+        *("align", "api", "compare", "docs", "explain", "favicon.ico", "features", "go"),
+        *("harvests", "health", "jobs", "label", "live", "models", "new", "queue", "random"),
+        *("robots.txt", "saes", "scatter", "settings", "static", "steer"),
+    ]
 )
 
 _DEVICE = re.compile(r"auto|cpu|mps|cuda(:[0-9]{1,3})?")

@@ -1,0 +1,34 @@
+"""Descriptions of the errors that operations may answer with."""
+
+from typing import Any
+
+from app.api.errors import ErrorBody
+
+_WORDS = {
+    404: ("not_found", "There is no such thing.", "No model 'gpt-5'."),
+    409: ("conflict", "The thing is in a state that does not allow this.", "Job 7 has succeeded."),
+    422: ("invalid", "A parameter or a field is not valid.", "The request has invalid fields."),
+    503: ("database_unavailable", "The database does not answer.", "The database does not answer."),
+}
+
+
+def failures(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """OpenAPI responses for error statuses, each with an example; 503 always among them."""
+    return {status: _failure(*_WORDS[status]) for status in (*statuses, 503)}
+
+
+def _failure(code: str, description: str, message: str) -> dict[str, Any]:
+    example = {
+        "error": {
+            "code": code,
+            "message": message,
+            "hint": "",
+            "fields": [],
+            "request_id": "5f1c0b7e9d3a4c5e",
+        }
+    }
+    return {
+        "model": ErrorBody,
+        "description": description,
+        "content": {"application/json": {"example": example}},
+    }

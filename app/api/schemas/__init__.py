@@ -1,0 +1,1 @@
+"""Bodies of the API's answers and requests."""
