@@ -1,0 +1,1 @@
+"""One pass over a corpus: what every feature of every SAE did on it."""

@@ -1,0 +1,144 @@
+"""The one pass: shards of batches of tiles, saved after each shard, resumed after a crash."""
+
+import time
+from collections.abc import Sequence
+
+from core.domain.harvest import HarvestSpec
+from worker.harvest.accumulator import Accumulator, Draws
+from worker.harvest.candidates import Limits
+from worker.harvest.checkpoints import Checkpoints
+from worker.harvest.forward import encode_tile
+from worker.harvest.nonzeros import Nonzeros
+from worker.harvest.prepare import Prepared
+from worker.harvest.sample import sample_contexts
+from worker.harvest.state import SaeState
+from worker.progress import JobContext
+
+_MOST_NONZEROS = 1 << 23  # a batch ends early when it holds so many
+
+
+class OnePass:
+    """Runs every context of the corpus through the model once.
+
+    Tiles are aligned to the context's number and always have the same shape; batches are some
+    tiles, shards some batches. Only tiles decide a result.
+    """
+
+    def __init__(self, spec: HarvestSpec, prepared: Prepared, job: JobContext) -> None:
+        self._spec = spec
+        self._prepared = prepared
+        self._job = job
+        self._n_contexts = prepared.store.facts.n_contexts
+        self._checkpoints = Checkpoints(job)
+        draws = draws_for(spec, self._n_contexts)
+        self._accumulators = [
+            Accumulator(
+                d_sae=sae.info.d_sae,
+                context_size=spec.context_size,
+                limits=limits_of(spec),
+                draws=draws,
+                device=prepared.loaded.device,
+            )
+            for sae in prepared.saes
+        ]
+        self._began = time.monotonic()
+        self._tokens_at_start = self._tokens_done = 0
+
+    def run(self) -> list[SaeState]:
+        """The state of every SAE after the whole corpus."""
+        tile = self._spec.tile_contexts
+        shard_contexts = -(-self._spec.shard_contexts // tile) * tile
+        n_shards = -(-self._n_contexts // shard_contexts)
+        at = self._resume()
+        while at < self._n_contexts:
+            shard = at // shard_contexts
+            end = min((shard + 1) * shard_contexts, self._n_contexts)
+            self._run_shard(at, end)
+            at = end
+            last = at == self._n_contexts
+            if last or self._checkpoints.due():
+                self._checkpoints.save(shard, next_context=at, states=self._states())
+            self._job.log(f"Shard {shard + 1:,} of {n_shards:,} done{self._speed()}.")
+        return self._states()
+
+    def _resume(self) -> int:
+        found = self._checkpoints.newest(self._job.finished_items())
+        if found is None:
+            return 0
+        for accumulator, state in zip(self._accumulators, found.states, strict=True):
+            accumulator.add_state(state)
+        self._tokens_done = self._prepared.store.n_tokens_before(found.next_context)
+        self._tokens_at_start = self._tokens_done
+        self._job.log(
+            f"Going on after context {found.next_context:,} of {self._n_contexts:,}, "
+            "where an earlier attempt got to."
+        )
+        return found.next_context
+
+    def _run_shard(self, first: int, end: int) -> None:
+        tile = self._spec.tile_contexts
+        batch = _Batch(first, len(self._accumulators))
+        for at in range(first, end, tile):
+            self._job.check()
+            self._run_tile(batch, at)
+            full = batch.n_tiles == self._spec.batch_tiles or batch.n_nonzeros > _MOST_NONZEROS
+            if full or at + tile >= end:
+                self._take_in(batch)
+                batch = _Batch(at + tile, len(self._accumulators))
+
+    def _run_tile(self, batch: "_Batch", at: int) -> None:
+        store = self._prepared.store
+        tile = store.tile(at, self._spec.tile_contexts)
+        first_token = (at - batch.first_context) * self._spec.context_size
+        found = encode_tile(
+            self._prepared.loaded, self._prepared.saes, tile, first_token=first_token
+        )
+        batch.add(found)
+        self._tokens_done += tile.n_tokens
+        self._job.progress(
+            done=self._tokens_done, total=store.facts.n_tokens, unit="tokens", phase="harvesting"
+        )
+
+    def _take_in(self, batch: "_Batch") -> None:
+        for accumulator, parts in zip(self._accumulators, batch.parts, strict=True):
+            accumulator.add_batch(
+                parts,
+                first_context=batch.first_context,
+                n_contexts=batch.n_tiles * self._spec.tile_contexts,
+            )
+
+    def _states(self) -> list[SaeState]:
+        return [accumulator.state() for accumulator in self._accumulators]
+
+    def _speed(self) -> str:
+        seconds = time.monotonic() - self._began
+        rate = (self._tokens_done - self._tokens_at_start) / max(seconds, 1e-9)
+        return f", {self._tokens_done:,} tokens so far, {rate:,.0f} tokens/s"
+
+
+class _Batch:
+    """Non-zeros of the tiles since the last merge, for every SAE."""
+
+    def __init__(self, first_context: int, n_saes: int) -> None:
+        self.first_context = first_context
+        self.parts: list[list[Nonzeros]] = [[] for _ in range(n_saes)]
+        self.n_tiles = 0
+        self.n_nonzeros = 0
+
+    def add(self, found: Sequence[list[Nonzeros]]) -> None:
+        self.n_tiles += 1
+        for parts, fresh in zip(self.parts, found, strict=True):
+            parts.extend(fresh)
+            self.n_nonzeros += sum(len(part.feature) for part in fresh)
+
+
+def limits_of(spec: HarvestSpec) -> Limits:
+    """How much is kept of every feature."""
+    return Limits(n_top=spec.n_top, n_sampled=spec.n_sampled, seed=spec.seed)
+
+
+def draws_for(spec: HarvestSpec, n_contexts: int) -> Draws:
+    """Contexts drawn uniformly; the smaller of the two samples is the beginning of the larger."""
+    n = max(spec.n_random, spec.n_coactivation)
+    drawn = sample_contexts(spec.seed, n_contexts, n)
+    return Draws(drawn[: spec.n_random], drawn[: spec.n_coactivation])

@@ -1,0 +1,139 @@
+"""Everything a harvest needs before its pass: model, SAEs, tokenised corpus."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from pydantic import JsonValue, TypeAdapter, ValidationError
+
+from core.domain.harvest import HarvestSpec
+from core.errors import Conflict, Invalid
+from worker.corpus.open import open_corpus
+from worker.harvest.corpus_store import CorpusFacts, CorpusStore
+from worker.harvest.identity import spec_hash
+from worker.harvest.tokenise import Cutting, write_corpus
+from worker.lm.load import LoadedModel, load_model
+from worker.lm.tokens import document_tokens, tokenization
+from worker.progress import JobContext
+from worker.sae.load import check_fits, load_sae
+from worker.sae.model import SparseAutoencoder
+
+_FACTS = TypeAdapter(CorpusFacts)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """What the pass runs on; ``spec_hash`` names its result."""
+
+    loaded: LoadedModel
+    saes: tuple[SparseAutoencoder, ...]
+    store: CorpusStore
+    spec_hash: str
+
+
+def prepare(spec: HarvestSpec, job: JobContext) -> Prepared:
+    """Load model and SAEs, tokenise the corpus, and check that they are those the job began with.
+
+    Raises:
+        SaeMismatch: an SAE does not fit the model.
+        CorpusEmpty: the corpus has no text.
+        Conflict: model, SAEs or settings changed since the job began.
+    """
+    loaded = _load_model(spec, job)
+    saes = tuple(_load_saes(spec, job, loaded))
+    store = _tokenised(spec, job, loaded)
+    name = spec_hash(spec, model=loaded.info, saes=[sae.info for sae in saes], corpus=store.facts)
+    began_as = job.finished_items().get("identity", name)
+    if began_as != name:
+        raise Conflict(
+            "The model, an SAE or the tokens are not those that this job began with.",
+            hint="Start a new harvest.",
+        )
+    job.finish_item("identity", name)
+    return Prepared(loaded=loaded, saes=saes, store=store, spec_hash=name)
+
+
+def _load_model(spec: HarvestSpec, job: JobContext) -> LoadedModel:
+    job.progress(done=0, total=None, unit="models", phase="loading")
+    loaded = load_model(spec.model, dtype=spec.dtype, device=spec.device, cache_dir=job.cache_dir)
+    info = loaded.info
+    if spec.context_size > info.context_limit:
+        raise Invalid(
+            f"The model reads at most {info.context_limit:,} tokens at once, "
+            f"not {spec.context_size:,}.",
+            hint="Choose a smaller context size.",
+        )
+    job.log(
+        f"Model {spec.model_id}: {info.architecture}, {info.n_layers} layers of width "
+        f"{info.d_model}, {spec.dtype.value} on {loaded.device}. {info.bos_rule}"
+    )
+    return loaded
+
+
+def _load_saes(spec: HarvestSpec, job: JobContext, loaded: LoadedModel) -> list[SparseAutoencoder]:
+    saes = []
+    for place, entry in enumerate(spec.saes):
+        job.check()
+        job.progress(done=place, total=len(spec.saes), unit="SAEs", phase="loading")
+        sae = load_sae(entry.source, device=str(loaded.device), cache_dir=job.cache_dir)
+        check_fits(sae, loaded)
+        saes.append(sae)
+        info = sae.info
+        job.log(
+            f"SAE {entry.sae_id}: {info.d_sae:,} features ({info.architecture}) "
+            f"on {info.hook_name}."
+        )
+    return saes
+
+
+def _tokenised(spec: HarvestSpec, job: JobContext, loaded: LoadedModel) -> CorpusStore:
+    """The tokenised corpus, from an earlier attempt if it is whole."""
+    cutting = _cutting(spec, loaded)
+    earlier = _earlier(job.finished_items().get("corpus"), cutting, job)
+    if earlier is not None:
+        job.log("The tokenised corpus of the earlier attempt is whole and is used again.")
+        return earlier
+    unlimited = spec.corpus.model_copy(update={"max_tokens": None})  # cut after tokenising
+    corpus = open_corpus(unlimited, cache_dir=job.cache_dir, count_tokens=len)
+
+    def on_batch(n_tokens: int) -> None:
+        job.check()
+        job.progress(
+            done=n_tokens, total=spec.corpus.max_tokens, unit="tokens", phase="reading the corpus"
+        )
+
+    store = write_corpus(corpus.documents(), cutting, job.work_dir / "corpus", on_batch=on_batch)
+    job.finish_item("corpus", _FACTS.dump_python(store.facts, mode="json"))
+    facts = store.facts
+    job.log(
+        f"Corpus {corpus.name}: {facts.n_documents:,} documents, {facts.n_contexts:,} contexts "
+        f"of {spec.context_size}, {facts.n_tokens:,} tokens of which {facts.n_scored:,} count."
+    )
+    return store
+
+
+def _earlier(found: JsonValue, cutting: Cutting, job: JobContext) -> CorpusStore | None:
+    if found is None:
+        return None
+    try:
+        facts = _FACTS.validate_python(found)
+    except ValidationError:
+        return None
+    store = CorpusStore(
+        directory=job.work_dir / "corpus",
+        facts=facts,
+        bos=cutting.bos,
+        special_ids=cutting.special_ids,
+        context_size=cutting.context_size,
+    )
+    return store if store.intact() else None
+
+
+def _cutting(spec: HarvestSpec, loaded: LoadedModel) -> Cutting:
+    rules = tokenization(loaded.tokenizer)
+    return Cutting(
+        tokenise=lambda texts: list(document_tokens(loaded.tokenizer, texts)),
+        bos=rules.bos_id,
+        special_ids=np.array(sorted(rules.special_ids), np.int64),
+        context_size=spec.context_size,
+        max_tokens=spec.corpus.max_tokens,
+    )
