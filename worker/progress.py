@@ -11,10 +11,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from core.db.session import SessionScope
 from pydantic import JsonValue
 
-from core.db.repositories import jobs
+from core.db.repositories import attempts
+from core.db.session import SessionScope
 from core.domain.job import Claim, EventKind, JobFailure, Progress
 from core.errors import Cancelled, ClaimLost
 
@@ -74,7 +74,7 @@ class JobContext:
         self.claim = claim
         self.work_dir = work_dir
         self.cache_dir = cache_dir
-        self.scope = jobs.fenced(scope, claim)
+        self.scope = attempts.fenced(scope, claim)
         self._scope = scope
         self._stop = stop or threading.Event()
         self._lock = threading.RLock()
@@ -101,7 +101,7 @@ class JobContext:
             return
         self._checked = now
         with self._scope() as session:
-            wanted = jobs.renew(session, self.claim)
+            wanted = attempts.renew(session, self.claim)
         if wanted:
             self._stop.set()
             raise Cancelled("The job was asked to stop.")
@@ -141,17 +141,17 @@ class JobContext:
     def finished_items(self) -> dict[str, JsonValue]:
         """Results of the items that this or an earlier attempt has finished, by key."""
         with self._scope() as session:
-            return jobs.finished_items(session, self.job_id)
+            return attempts.finished_items(session, self.job_id)
 
     def finish_item(self, key: str, result: JsonValue) -> None:
         """Record a finished item in its own transaction; a repeated key replaces its result."""
         with self._scope() as session:
-            jobs.finish_item(session, self.claim, key=key, result=result)
+            attempts.finish_item(session, self.claim, key=key, result=result)
 
     def fail_item(self, key: str, error: JobFailure) -> None:
         """Record an item that failed; the next attempt does it again."""
         with self._scope() as session:
-            jobs.fail_item(session, self.claim, key=key, error=error)
+            attempts.fail_item(session, self.claim, key=key, error=error)
 
     def flush(self) -> None:
         """Write what is waiting."""
@@ -160,7 +160,7 @@ class JobContext:
             self._written = time.monotonic()
             if events:
                 with self._scope() as session:
-                    jobs.append_events(session, self.claim, events)
+                    attempts.append_events(session, self.claim, events)
 
     def __enter__(self) -> Self:
         self.work_dir.mkdir(parents=True, exist_ok=True)

@@ -2,11 +2,12 @@
 
 from datetime import datetime
 
-from core.db.base import Base
 from pydantic import JsonValue
-from sqlalchemy import BigInteger, DateTime, ForeignKey, Identity, Index, false, func, text
+from sqlalchemy import BigInteger, ForeignKey, Identity, Index, false, func, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
+
+from core.db.base import Base, UtcDateTime
 
 
 class Job(Base):
@@ -14,8 +15,8 @@ class Job(Base):
 
     __tablename__ = "job"
     __table_args__ = (
-        Index("ix_job_state_id", "state", "id"),
-        Index("ix_job_kind_id", "kind", "id"),
+        Index(None, "state", "id"),
+        Index(None, "kind", "id"),
     )
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
@@ -33,9 +34,9 @@ class Job(Base):
     last_seq: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
     engine_job_id: Mapped[int | None] = mapped_column(BigInteger)
     created_by: Mapped[str | None]
-    created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
-    started_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
-    finished_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime, server_default=func.now())
+    started_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    finished_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     error_code: Mapped[str | None]
     error_message: Mapped[str | None]
     error_hint: Mapped[str | None]
@@ -54,9 +55,7 @@ class JobItem(Base):
     state: Mapped[str]
     result: Mapped[JsonValue | None] = mapped_column(JSONB)
     error_code: Mapped[str | None]
-    finished_at: Mapped[datetime] = mapped_column(
-        DateTime(timezone=True), server_default=func.now()
-    )
+    finished_at: Mapped[datetime] = mapped_column(UtcDateTime, server_default=func.now())
 
 
 class JobEvent(Base):
@@ -68,6 +67,6 @@ class JobEvent(Base):
         BigInteger, ForeignKey("job.id", ondelete="CASCADE"), primary_key=True
     )
     seq: Mapped[int] = mapped_column(BigInteger, primary_key=True)
-    at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
+    at: Mapped[datetime] = mapped_column(UtcDateTime, server_default=func.now())
     kind: Mapped[str]
     payload: Mapped[dict[str, JsonValue]] = mapped_column(JSONB)

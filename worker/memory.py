@@ -1,0 +1,32 @@
+"""Memory that runs out, told in our words."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from core.errors import OutOfMemory
+
+
+@contextmanager
+def memory_errors(doing: str) -> Iterator[None]:
+    """Inside, memory that runs out becomes OutOfMemory.
+
+    Args:
+        doing: what is being done, for the message: ``running the model``.
+    """
+    try:
+        yield
+    except (MemoryError, torch.OutOfMemoryError) as error:
+        raise _explain(doing) from error
+    except RuntimeError as error:
+        if "can't allocate memory" not in str(error):  # what torch says on a CPU
+            raise
+        raise _explain(doing) from error
+
+
+def _explain(doing: str) -> OutOfMemory:
+    return OutOfMemory(
+        f"Memory ran out while {doing}.",
+        hint="Use fewer batch_tiles or SAEs, a shorter context, or a larger machine.",
+    )
