@@ -79,17 +79,7 @@ def resume_job(session: SessionDep, job_id: JobIdPath) -> JobBody:
 
 @router.get("/{job_id}/events", responses=failures(404, 422))
 def list_events(
-    session: SessionDep, job_id: JobIdPath, after: _STREAM: dict[str, Any] = {
-    "description": "Events as they happen.",
-    "content": {
-        "text/event-stream": {
-            "example": "event: log\nid: 43\ndata: "
-            '{"seq":43,"at":"2026-11-20T10:00:05Z","kind":"log",'
-            '"payload":{"level":"info","text":"Loaded the model."}}\n\n'
-        }
-    },
-}
-SeqQuery = 0, limit: LimitQuery = 500
+    session: SessionDep, job_id: JobIdPath, after: SeqQuery = 0, limit: LimitQuery = 500
 ) -> EventPage:
     """What happened in a job, from any number on."""
     found = jobs.events_after(session, job_id, seq=after, limit=limit)
@@ -114,17 +104,7 @@ def _known_job(resources: ResourcesDep, job_id: JobIdPath) -> int:
 async def stream_events(
     resources: ResourcesDep,
     job_id: Annotated[int, Depends(_known_job)],
-    after: _STREAM: dict[str, Any] = {
-    "description": "Events as they happen.",
-    "content": {
-        "text/event-stream": {
-            "example": "event: log\nid: 43\ndata: "
-            '{"seq":43,"at":"2026-11-20T10:00:05Z","kind":"log",'
-            '"payload":{"level":"info","text":"Loaded the model."}}\n\n'
-        }
-    },
-}
-SeqQuery = 0,
+    after: SeqQuery = 0,
     last_event_id: Annotated[
         int | None,
         Header(ge=0, le=MAX_ID, description="Sent by browsers that come back.", examples=[42]),
