@@ -15,7 +15,7 @@ Formulas, with C the context size, L the layers that are run and d the model's w
 A term that is not known makes its sum unknown: nothing is guessed silently.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from math import ceil
@@ -114,31 +114,43 @@ class HarvestEstimate:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SaeWidth:
+    """Sizes of one SAE; None where nothing says them."""
+
+    d_in: int | None
+    d_sae: int | None
+
+    @property
+    def n_weights(self) -> int | None:
+        """Weights of its encoder; the decoder has as many."""
+        return None if self.d_in is None or self.d_sae is None else self.d_in * self.d_sae
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Widths:
     """Sizes of the model and of the SAEs; None where nothing says them.
 
     Attributes:
         n_layers_run: layers up to the last hook point.
-        saes: (d_in, d_sae) of each SAE.
     """
 
     d_model: int | None
     n_layers_run: int | None
     weight_bytes: int | None
-    saes: tuple[tuple[int, int] | None, ...]
+    saes: tuple[SaeWidth, ...]
 
     @property
     def operations_a_token(self) -> float | None:
         """Float operations of one token; None where a size is missing."""
-        if self.d_model is None or self.n_layers_run is None or None in self.saes:
+        encoders = _sum(sae.n_weights for sae in self.saes)
+        if self.d_model is None or self.n_layers_run is None or encoders is None:
             return None
-        model = 2 * 12 * self.n_layers_run * self.d_model**2
-        return float(model + sum(2 * sae[0] * sae[1] for sae in self.saes if sae))
+        return float(2 * 12 * self.n_layers_run * self.d_model**2 + 2 * encoders)
 
     @property
     def n_features(self) -> int | None:
         """Features of all SAEs; None where one is missing."""
-        return None if None in self.saes else sum(sae[1] for sae in self.saes if sae)
+        return _sum(sae.d_sae for sae in self.saes)
 
 
 def estimate_harvest(
@@ -167,6 +179,13 @@ def estimate_harvest(
         disk_bytes=_quantity(_disk(spec, n_features, n_tokens.value), Basis.ASSUMED),
         machine=machine,
     )
+
+
+def _sum(values: Iterable[int | None]) -> int | None:
+    """The sum; None if a term is missing."""
+    terms = list(values)
+    known = [term for term in terms if term is not None]
+    return sum(known) if len(known) == len(terms) else None
 
 
 def _quantity(value: float | None, basis: Basis) -> Quantity:
@@ -211,16 +230,14 @@ def _speed(
 
 
 def _memory(spec: HarvestSpec, widths: Widths) -> float | None:
-    if widths.weight_bytes is None or None in widths.saes:
+    encoders = _sum(sae.n_weights for sae in widths.saes)
+    n_features = widths.n_features
+    if widths.weight_bytes is None or encoders is None or n_features is None:
         return None
-    saes = [sae for sae in widths.saes if sae]
     block = spec.context_size * spec.tile_contexts * spec.batch_tiles
     state = 8 * (spec.n_top + spec.n_sampled) + 4 * 64
-    return float(
-        widths.weight_bytes
-        + sum(8 * d_in * d_sae + state * d_sae for d_in, d_sae in saes)
-        + 4 * block * max(d_sae for _, d_sae in saes)
-    )
+    widest = max(sae.d_sae or 0 for sae in widths.saes)
+    return float(widths.weight_bytes + 8 * encoders + state * n_features + 4 * block * widest)
 
 
 def _disk(spec: HarvestSpec, n_features: int | None, n_tokens: float | None) -> float | None:

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator, Sequence
 
-from app.services.estimate import PastRun, Widths, bytes_a_number
+from app.services.estimate import PastRun, SaeWidth, Widths, bytes_a_number
 from app.services.source_checks import model_header, sae_header
 from app.services.sources import ModelHeader, is_there, local_path
 from core.domain.harvest import HarvestSpec, SaeEntry
@@ -13,6 +13,8 @@ from core.domain.views import ModelCard, SaeCard
 
 _RUNS_USED = 5
 _LAYER_IN_HOOK = re.compile(r"blocks\.([0-9]+)\.")
+_WIDTH_IN_ID = re.compile(r"width_([0-9]+)(k|m)(?:/|_|$)")  # as Gemma Scope names them
+_UNITS = {"k": 2**10, "m": 2**20}
 _LAYER_IN_ID = re.compile(r"(?:layer_|^)([0-9]+)(?:/|-|$)")
 
 
@@ -25,15 +27,16 @@ def widths_of(spec: HarvestSpec, known: ModelCard | None) -> Widths:
     """
     header = model_header(spec.model)
     before = {sae.sae_id: sae for sae in known.saes} if known else {}
-    d_model = header.d_model if header else (known.d_model if known else None)
+    d_model = (header.d_model if header else None) or (known.d_model if known else None)
+    saes = tuple(_sae_width(entry, before.get(entry.sae_id), d_model) for entry in spec.saes)
     layers = [_layer(entry, before.get(entry.sae_id)) for entry in spec.saes]
     found = [layer for layer in layers if layer is not None]
     n_run = max(found) + 1 if found and len(found) == len(layers) else None
     return Widths(
-        d_model=d_model,
+        d_model=d_model or saes[0].d_in,
         n_layers_run=n_run,
         weight_bytes=_weight_bytes(spec, header, known),
-        saes=tuple(_sae_size(entry, before.get(entry.sae_id)) for entry in spec.saes),
+        saes=saes,
     )
 
 
@@ -56,7 +59,7 @@ def _runs(models: Sequence[ModelCard], jobs: Sequence[JobCard]) -> Iterator[Past
             d_model=model.d_model,
             n_layers_run=max(sae.layer for sae in saes) + 1,
             weight_bytes=None,
-            saes=tuple((sae.d_in, sae.d_sae) for sae in saes),
+            saes=tuple(SaeWidth(d_in=sae.d_in, d_sae=sae.d_sae) for sae in saes),
         )
         seconds = (job.finished_at - job.started_at).total_seconds()
         operations = widths.operations_a_token
@@ -77,11 +80,16 @@ def _layer(entry: SaeEntry, before: SaeCard | None) -> int | None:
     return int(named.group(1)) if named else None
 
 
-def _sae_size(entry: SaeEntry, before: SaeCard | None) -> tuple[int, int] | None:
+def _sae_width(entry: SaeEntry, before: SaeCard | None, d_model: int | None) -> SaeWidth:
+    """Sizes of an SAE by its files, an earlier harvest, or its name in a hub release."""
     header = sae_header(entry.source)
     if header and header.d_in and header.d_sae:
-        return header.d_in, header.d_sae
-    return (before.d_in, before.d_sae) if before else None
+        return SaeWidth(d_in=header.d_in, d_sae=header.d_sae)
+    if before is not None:
+        return SaeWidth(d_in=before.d_in, d_sae=before.d_sae)
+    named = _WIDTH_IN_ID.search(entry.source.release_id or "")
+    d_sae = int(named.group(1)) * _UNITS[named.group(2)] if named else None
+    return SaeWidth(d_in=d_model, d_sae=d_sae)
 
 
 def _weight_bytes(

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import IO, cast
+from typing import IO
 
 from numpy.lib import format as npy
 
@@ -90,7 +90,7 @@ def read_sae_npz(path: Path) -> SaeHeader | None:
     file = path / "params.npz" if is_there(path, kind=Path.is_dir) else path
     try:
         with zipfile.ZipFile(file) as archive, archive.open("W_enc.npy") as member:
-            shape = _npy_shape(cast(IO[bytes], member))
+            shape = _npy_shape(member)
     except (OSError, KeyError, ValueError, zipfile.BadZipFile):
         return None
     if len(shape) != 2:

@@ -99,7 +99,7 @@ def _known_job(resources: ResourcesDep, job_id: JobIdPath) -> int:
 @router.get(
     "/{job_id}/events/stream",
     response_class=EventSourceResponse,
-    responses={200: _STREAM} | failures(404, 422),
+    responses={200: _STREAM, **failures(404, 422)},
 )
 async def stream_events(
     resources: ResourcesDep,

@@ -81,7 +81,7 @@ class Context(Schema):
     )
 
     @classmethod
-    def of(cls, context: ContextActivations, words: Vocabulary) -> Self:
+    def of(cls, context: ContextActivations, words: Vocabulary) -> "Context":
         """The body of a context."""
         ids = context.token_ids.tolist()
         peak = context.peak
@@ -325,7 +325,7 @@ class ScatterBody(Schema):
     mean_activation: list[float] = Field(description="Mean activations.", examples=[[3.01, 0.0]])
 
     @classmethod
-    def of(cls, scatter: FeatureScatter) -> Self:
+    def of(cls, scatter: FeatureScatter) -> "ScatterBody":
         """The body of a scatter plot's numbers."""
         return cls.model_construct(
             harvest_id=scatter.harvest_id,
