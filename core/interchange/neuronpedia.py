@@ -9,8 +9,6 @@ importer does.
 import hashlib
 from collections.abc import Iterator, Sequence
 
-from pydantic import JsonValue
-
 from core.domain.activation import Band, ContextActivations
 from core.domain.views import FeaturePage, TokenWeight, Vocabulary
 
@@ -19,7 +17,7 @@ UPLOAD_TOKENS = 1_024  # most tokens of one activation
 UPLOAD_LOGITS = 20
 CREATOR_ID = "clkht01d40000jv08hvalcvly"  # the seed user that owns public activations there
 
-Row = dict[str, JsonValue]
+Row = dict[str, object]
 
 
 def upload_batch(
@@ -33,7 +31,7 @@ def upload_batch(
         model_id: the model's id there.
         source: the SAE's id there, e.g. ``12-gemmascope-res-16k``.
     """
-    features: list[JsonValue] = [_upload_feature(p, words) for p in pages if not p.stats.dead]
+    features: list[object] = [_upload_feature(p, words) for p in pages if not p.stats.dead]
     return {"modelId": model_id, "source": source, "features": features}
 
 
@@ -141,7 +139,7 @@ def text_of(words: Vocabulary, token_id: int) -> str:
     return raw.decode("utf-8", errors="replace").replace("\0", " ")
 
 
-def _upload_feature(page: FeaturePage, words: Vocabulary) -> JsonValue:
+def _upload_feature(page: FeaturePage, words: Vocabulary) -> object:
     return {
         "index": page.stats.index,
         "density": page.stats.density,
@@ -151,12 +149,10 @@ def _upload_feature(page: FeaturePage, words: Vocabulary) -> JsonValue:
     }
 
 
-def _upload_activation(
-    page: FeaturePage, context: ContextActivations, words: Vocabulary
-) -> JsonValue:
+def _upload_activation(page: FeaturePage, context: ContextActivations, words: Vocabulary) -> object:
     ids = context.token_ids.tolist()[:UPLOAD_TOKENS]
     low, high, share = _bin(page, context)
-    body: dict[str, JsonValue] = {
+    body: dict[str, object] = {
         "tokens": [text_of(words, token_id) for token_id in ids],
         "values": context.activations.tolist()[:UPLOAD_TOKENS],
     }
@@ -165,7 +161,7 @@ def _upload_activation(
     return body
 
 
-def _logits(weights: Sequence[TokenWeight], words: Vocabulary) -> JsonValue:
+def _logits(weights: Sequence[TokenWeight], words: Vocabulary) -> object:
     return [
         {"token": text_of(words, weight.token_id), "value": weight.value}
         for weight in weights[:UPLOAD_LOGITS]

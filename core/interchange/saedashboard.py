@@ -8,8 +8,6 @@ hold each context once, and a feature that never fires has no activations. As th
 
 from collections.abc import Sequence
 
-from pydantic import JsonValue
-
 from core.domain.activation import Band, ContextActivations
 from core.domain.views import FeaturePage, Neighbour, Vocabulary
 from core.interchange.neuronpedia import feature_row, source_set, text_of
@@ -17,9 +15,7 @@ from core.interchange.neuronpedia import feature_row, source_set, text_of
 BATCH_FEATURES = 128
 
 
-def batch(
-    pages: Sequence[FeaturePage], words: Vocabulary, *, model_id: str, sae_id: str
-) -> JsonValue:
+def batch(pages: Sequence[FeaturePage], words: Vocabulary, *, model_id: str, sae_id: str) -> object:
     """One ``batch-N.json``.
 
     Args:
@@ -39,7 +35,7 @@ def batch(
     }
 
 
-def _feature(page: FeaturePage, words: Vocabulary) -> JsonValue:
+def _feature(page: FeaturePage, words: Vocabulary) -> object:
     row = feature_row(page)
     kept = (
         "neuron_alignment_indices",
@@ -71,7 +67,7 @@ def _feature(page: FeaturePage, words: Vocabulary) -> JsonValue:
     }
 
 
-def _correlated(near: Sequence[Neighbour]) -> dict[str, JsonValue]:
+def _correlated(near: Sequence[Neighbour]) -> dict[str, object]:
     return {
         "correlated_features_indices": [neighbour.index for neighbour in near],
         "correlated_features_pearson": [neighbour.value for neighbour in near],
@@ -79,7 +75,7 @@ def _correlated(near: Sequence[Neighbour]) -> dict[str, JsonValue]:
     }
 
 
-def _activation(page: FeaturePage, context: ContextActivations, words: Vocabulary) -> JsonValue:
+def _activation(page: FeaturePage, context: ContextActivations, words: Vocabulary) -> object:
     top = context.band is Band.TOP
     peaks = [float(c.activations[c.peak]) for c in page.contexts if c.band is context.band]
     return {
