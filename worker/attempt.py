@@ -15,8 +15,8 @@ from core.db.repositories import attempts
 from core.db.session import SessionScope
 from core.domain.job import Claim, JobState
 from core.errors import ClaimLost, DatabaseUnavailable
-from core.jobs.engine import FENCE, GRACE
 from core.jobs.recovery import Crash, recover, release
+from core.jobs.timing import Timing
 from worker.lifeline import kill_descendants
 from worker.oom import out_of_memory_kills
 
@@ -24,7 +24,6 @@ EXIT_STOPPED = 75
 EXIT_CLAIM_LOST = 76
 EXIT_DATABASE = 77
 LOOK_SECONDS = 0.1
-RENEW_SECONDS = 1.0
 FAREWELL_SECONDS = 3.0  # for a runner whose claim has ended to leave by itself
 
 logger = logging.getLogger(__name__)
@@ -43,6 +42,7 @@ class Station:
 
     scope: SessionScope
     owner: str
+    timing: Timing
     command: Sequence[str]
     setup: Mapping[str, str | float | bool]
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
@@ -98,12 +98,12 @@ class Runner:
     def _enforce(self) -> None:
         """Stop the runner when it has to stop, by force when its time is up."""
         now = time.monotonic()
-        if now - self._renewed > FENCE and not self._station.fenced.is_set():
+        if now - self._renewed > self._station.timing.fence and not self._station.fenced.is_set():
             logger.error("Job %d: the claim cannot be renewed; stopping.", self._claim.job_id)
             self._station.fenced.set()
             self._ask_to_stop(0.0)
         if self._station.stopping.is_set() and not self.asked:
-            self._ask_to_stop(GRACE)
+            self._ask_to_stop(self._station.timing.grace)
         if self._deadline is not None and now > self._deadline:
             self._kill()
 
@@ -125,7 +125,9 @@ class Runner:
             asked_at = time.monotonic()
             try:
                 if await asyncio.to_thread(_renew, self._station.scope, self._claim):
-                    self._set_deadline(GRACE)  # the job sees the request by itself
+                    self._set_deadline(
+                        self._station.timing.grace
+                    )  # the job sees the request by itself
                 self._renewed = asked_at
                 self._send(b".")
             except ClaimLost:
@@ -134,7 +136,7 @@ class Runner:
                 self._renewed = asked_at
             except DatabaseUnavailable as error:
                 logger.warning("Job %d: %s", self._claim.job_id, error)
-            await asyncio.sleep(RENEW_SECONDS)
+            await asyncio.sleep(self._station.timing.renew)
 
     def _send(self, data: bytes) -> None:
         stdin = self._process.stdin

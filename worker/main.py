@@ -17,22 +17,13 @@ from procrastinate import App
 
 from core.db.embedded import database
 from core.db.migrate import is_current, migrate
-from core.db.session import SessionScope, make_engine, session_scope
+from core.db.session import make_engine, session_scope
 from core.domain.job import JobQueue
 from core.errors import DatabaseUnavailable, Invalid, SparsightError
-from core.jobs.engine import (
-    FENCE,
-    GRACE,
-    HEARTBEAT,
-    POLL,
-    REAP,
-    REAP_CRON,
-    RUN_ATTEMPT,
-    STALL,
-    make_app,
-)
+from core.jobs.engine import REAP, RUN_ATTEMPT, make_app
 from core.jobs.owner import Owner
 from core.jobs.recovery import recover_dead_owners, recover_orphans, recover_stalled
+from core.jobs.timing import Timing
 from core.log import configure_logging
 from core.settings import Settings
 from worker.attempt import Station, run_attempt
@@ -51,12 +42,13 @@ def main() -> int:
     arguments = parser.parse_args()
     settings = Settings()
     configure_logging(level=settings.log_level, json_lines=settings.log_json)
-    logging.getLogger("procrastinate").setLevel(logging.WARNING)
     try:
         queues = parse_queues(arguments.queues)
         with database(settings.database_url, settings.data_dir) as url:
             _check_tables(url, private=settings.database_url is None)
-            return asyncio.run(serve(url, queues=queues, settings=settings))
+            return asyncio.run(
+                serve(url, queues=queues, settings=settings, runner=RUNNER, timing=Timing())
+            )
     except SparsightError as error:
         logger.error("%s", error)  # noqa: TRY400 - the sentence says it all
         return 2
@@ -79,20 +71,23 @@ async def serve(
     *,
     queues: Sequence[JobQueue],
     settings: Settings,
-    runner: Sequence[str] = RUNNER,
+    runner: Sequence[str],
+    timing: Timing,
 ) -> int:
     """Run the queues until a signal comes or something essential is lost."""
+    logging.getLogger("procrastinate").setLevel(logging.WARNING)  # it tells every tick
     engine = make_engine(url, pool_size=4)
     station = Station(
         scope=session_scope(engine),
         owner=str(Owner.me()),
+        timing=timing,
         command=runner,
         setup={
             "database_url": url,
             "data_dir": str(settings.data_dir.absolute()),
             "cache_dir": str(settings.cache_dir.absolute()),
-            "silence": FENCE,
-            "grace": GRACE,
+            "silence": timing.fence,
+            "grace": timing.grace,
             "log_level": settings.log_level,
             "log_json": settings.log_json,
         },
@@ -104,7 +99,7 @@ async def serve(
         async with app.open_async():
             await asyncio.to_thread(recover_dead_owners, station.scope)
             logger.info("Worker ready for %s.", ", ".join(queues))
-            code = await _until_end(station, [_work(app, queue) for queue in queues])
+            code = await _until_end(station, [_work(app, queue, timing) for queue in queues])
     except psycopg.OperationalError as error:
         logger.error("The database is away: %s", error)  # noqa: TRY400 - no fault of ours
         code = EXIT_LOST
@@ -122,35 +117,35 @@ def _register(app: App, station: Station) -> None:
     async def run(job_id: int, attempt: int) -> None:
         await run_attempt(station, job_id=job_id, attempt=attempt)
 
-    @app.periodic(cron=REAP_CRON)
+    @app.periodic(cron=station.timing.reap_cron)
     @app.task(name=REAP, queue=JobQueue.CTL, queueing_lock=REAP)
     async def reap(timestamp: int) -> None:  # noqa: ARG001 - the engine's calling convention
-        await _reap(app, station.scope)
+        await _reap(app, station)
 
 
-async def _reap(app: App, scope: SessionScope) -> None:
+async def _reap(app: App, station: Station) -> None:
     """Take over what dead workers have left."""
-    stalled = await app.job_manager.get_stalled_jobs(seconds_since_heartbeat=STALL)
+    stalled = await app.job_manager.get_stalled_jobs(seconds_since_heartbeat=station.timing.stall)
     entries = [
         (job.id, cast("int", job.task_kwargs["job_id"]), cast("int", job.task_kwargs["attempt"]))
         for job in stalled
         if job.id is not None and job.task_name == RUN_ATTEMPT
     ]
-    await asyncio.to_thread(recover_stalled, scope, entries)
-    await asyncio.to_thread(recover_dead_owners, scope)
-    await asyncio.to_thread(recover_orphans, scope)
+    await asyncio.to_thread(recover_stalled, station.scope, entries)
+    await asyncio.to_thread(recover_dead_owners, station.scope)
+    await asyncio.to_thread(recover_orphans, station.scope)
 
 
-def _work(app: App, queue: JobQueue) -> Coroutine[Any, Any, None]:
+def _work(app: App, queue: JobQueue, timing: Timing) -> Coroutine[Any, Any, None]:
     return app.run_worker_async(
         queues=[queue.value],
         name=queue.value,
         concurrency=CONCURRENCY[queue],
         install_signal_handlers=False,
-        fetch_job_polling_interval=POLL,
-        update_heartbeat_interval=HEARTBEAT,
-        stalled_worker_timeout=STALL,
-        shutdown_graceful_timeout=GRACE + 4,
+        fetch_job_polling_interval=timing.poll,
+        update_heartbeat_interval=timing.heartbeat,
+        stalled_worker_timeout=timing.stall,
+        shutdown_graceful_timeout=timing.grace + 4,
         delete_jobs="always",
     )
 

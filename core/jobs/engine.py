@@ -13,22 +13,13 @@ from core.domain.job import JobQueue
 RUN_ATTEMPT = "run_attempt"  # task of the worker; arguments job_id and attempt
 REAP = "recover_dead_attempts"  # periodic task of the ctl queue
 
-# Seconds. A worker that cannot renew its claims stops its runners after FENCE + GRACE, which is
-# less than STALL, after which another worker may take its jobs over.
-HEARTBEAT = 3.0
-FENCE = 6.0
-GRACE = 8.0
-STALL = 20.0
-REAP_CRON = "*/4 * * * * *"  # every four seconds
-POLL = 2.0  # between two looks at the queue when no notification comes
-
 # Entries are made on the session's own connection; this connector is never opened.
 _QUEUE = App(connector=SyncPsycopgConnector())
 
 
 def make_app(url: str) -> App:
     """The engine of a worker process, on its own connections."""
-    return App(connector=PsycopgConnector(conninfo=url, min_size=1, max_size=8, timeout=FENCE))
+    return App(connector=PsycopgConnector(conninfo=url, min_size=1, max_size=8, timeout=10))
 
 
 def enqueue(session: Session, *, queue: JobQueue, job_id: int, attempt: int) -> None:

@@ -1,0 +1,1 @@
+"""The ``sparsight`` command: starts the processes, submits harvests, watches jobs."""

@@ -1,0 +1,20 @@
+"""A worker with quick timings whose runners are those of ``tests.support.runner``."""
+
+import asyncio
+import sys
+from pathlib import Path
+
+from core.jobs.timing import Timing
+from core.log import configure_logging
+from core.settings import Settings
+from worker.main import parse_queues, serve
+
+QUICK = Timing(heartbeat=0.3, fence=1.2, grace=1.0, stall=2.6, reap=1, poll=0.3)
+
+if __name__ == "__main__":
+    url, data_dir, queues = sys.argv[1:]
+    configure_logging(level="INFO", json_lines=False)
+    settings = Settings(data_dir=Path(data_dir), cache_dir=Path(data_dir) / "cache")
+    runner = (sys.executable, "-m", "tests.support.runner")
+    work = serve(url, queues=parse_queues(queues), settings=settings, runner=runner, timing=QUICK)
+    sys.exit(asyncio.run(work))
