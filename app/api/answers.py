@@ -2,8 +2,6 @@
 
 from typing import Any
 
-from app.api.errors import ErrorBody
-
 _WORDS = {
     404: ("not_found", "There is no such thing.", "No model 'gpt-5'."),
     409: ("conflict", "The thing is in a state that does not allow this.", "Job 7 has succeeded."),
@@ -13,7 +11,11 @@ _WORDS = {
 
 
 def failures(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """OpenAPI responses for error statuses, each with an example; 503 always among them."""
+    """OpenAPI responses for error statuses, each with an example; 503 always among them.
+
+    The schema they name is put into the document by app.api.document: FastAPI would file it under
+    the media type of the operation's success, which errors never have.
+    """
     return {status: _failure(*_WORDS[status]) for status in (*statuses, 503)}
 
 
@@ -27,8 +29,5 @@ def _failure(code: str, description: str, message: str) -> dict[str, Any]:
             "request_id": "5f1c0b7e9d3a4c5e",
         }
     }
-    return {
-        "model": ErrorBody,
-        "description": description,
-        "content": {"application/json": {"example": example}},
-    }
+    body = {"schema": {"$ref": "#/components/schemas/ErrorBody"}, "example": example}
+    return {"description": description, "content": {"application/json": body}}

@@ -7,7 +7,9 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
+from pydantic.json_schema import models_json_schema
 
+from app.api.errors import ErrorBody
 from app.api.examples import add_examples
 from app.api.routes import api_router
 from app.services.harvests import get_preset
@@ -45,6 +47,10 @@ def openapi_document() -> dict[str, Any]:
     )
     app.include_router(api_router)
     document = app.openapi()
+    _, errors = models_json_schema(
+        [(ErrorBody, "serialization")], ref_template="#/components/schemas/{model}"
+    )
+    document["components"]["schemas"] |= errors["$defs"]
     add_examples(document, HarvestSpec=get_preset("demo").spec.model_dump(mode="json"))
     return document
 
