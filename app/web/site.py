@@ -10,12 +10,6 @@ from app.web import render
 from app.web.middleware import EtagMiddleware, LocaleMiddleware, SecurityHeadersMiddleware
 from app.web.routes import features, home, jobs, settings
 
-# First words of addresses that are pages of their own, and so cannot be ids of models.
-RESERVED = frozenset(
-    "align api compare docs explain favicon.ico go jobs label live queue robots.txt settings "
-    "static steer".split()  # noqa: SIM905  (a list of words)
-)
-
 
 class ForeverFiles(StaticFiles):
     """Static files whose address changes with their content, so that they never expire."""
