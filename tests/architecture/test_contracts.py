@@ -2,6 +2,7 @@
 
 import re
 import tomllib
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -16,8 +17,10 @@ def test_the_readme_names_every_folder_of_the_house():
     rooms = [
         path
         for path in ROOT.iterdir()
-        if path.is_dir() and not path.name.startswith(".")
-        and path.name not in {"data", "build", "node_modules"} and not path.name.endswith(".egg-info")
+        if path.is_dir()
+        and not path.name.startswith(".")
+        and path.name not in {"data", "build", "node_modules"}
+        and not path.name.endswith(".egg-info")
     ]
     missing = [room.name for room in rooms if f"{room.name}/" not in readme]
     assert not missing
@@ -45,7 +48,7 @@ def test_the_gemma_preset_reads_all_26_layers():
 
 def test_the_lock_pins_every_direct_dependency():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    wanted = project["dependencies"] + sum(project["optional-dependencies"].values(), [])
+    wanted = chain(project["dependencies"], *project["optional-dependencies"].values())
     lock = (ROOT / "requirements.lock").read_text(encoding="utf-8").lower()
     for requirement in wanted:
         name = re.split(r"[\[<>=! ]", requirement, maxsplit=1)[0].lower()

@@ -34,9 +34,7 @@ def test_a_file_and_its_functions_are_within_the_gate(path):
     ]
     long = {f.name: own_lines(f) for f in functions if own_lines(f) > MAX_FUNCTION_LINES}
     assert not long, f"split these functions: {long}"
-    wide = {
-        f.name: len(f.args.args) for f in functions if len(f.args.args) > MAX_POSITIONAL
-    }
+    wide = {f.name: len(f.args.args) for f in functions if len(f.args.args) > MAX_POSITIONAL}
     assert not wide, f"make parameters keyword-only: {wide}"
 
 

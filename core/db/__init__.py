@@ -1,0 +1,1 @@
+"""The database: tables, bulk loading, and the only SQL of the product."""

@@ -1,0 +1,1 @@
+"""Tables, one group a file."""

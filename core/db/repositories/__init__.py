@@ -1,0 +1,1 @@
+"""All queries: a session and plain values in, domain values out."""

@@ -1,0 +1,42 @@
+"""Fixtures of every test: one real PostgreSQL a run, made by the real migrations."""
+
+from collections.abc import Iterator
+
+import pytest
+from sqlalchemy import Engine
+from sqlalchemy.orm import Session
+
+from core.db.migrate import migrate
+from core.db.session import SessionScope, make_engine
+from core.db.session import session_scope as make_scope
+from tests.support.database import empty, rolled_back, start_test_database
+
+
+@pytest.fixture(scope="session")
+def database_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Address of a migrated, empty database, shared by the whole run."""
+    with start_test_database(tmp_path_factory.mktemp("database")) as database:
+        migrate(database.url)
+        yield database.url
+
+
+@pytest.fixture(scope="session")
+def engine(database_url: str) -> Iterator[Engine]:
+    """Connections to it."""
+    engine = make_engine(database_url)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def session(engine: Engine) -> Iterator[Session]:
+    """A session whose work is rolled back after the test."""
+    with rolled_back(engine) as session:
+        yield session
+
+
+@pytest.fixture
+def session_scope(engine: Engine) -> Iterator[SessionScope]:
+    """Transactions that really commit; every table is emptied after the test."""
+    yield make_scope(engine)
+    empty(engine)
