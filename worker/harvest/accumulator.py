@@ -19,6 +19,7 @@ from worker.harvest.sampled_contexts import (
     pick_activations,
 )
 from worker.harvest.state import SaeState
+from worker.harvest.threads import one_thread
 
 
 class Draws(NamedTuple):
@@ -65,7 +66,10 @@ class Accumulator:
         Raises:
             Invalid: an activation is not a finite number below 2**30.
         """
-        nonzeros = sort_by_feature(parts)
+        with one_thread():
+            self._add(sort_by_feature(parts), first_context, n_contexts)
+
+    def _add(self, nonzeros: Nonzeros, first_context: int, n_contexts: int) -> None:
         if not bool((nonzeros.value < LARGEST).all()):
             raise Invalid(
                 f"Activations near context {first_context} are not finite.",

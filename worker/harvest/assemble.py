@@ -15,6 +15,7 @@ from worker.harvest.relations import Relations
 from worker.harvest.rows import ragged_index, row_starts
 from worker.harvest.sampled_contexts import random_contexts
 from worker.harvest.state import SaeState
+from worker.harvest.topk import descending, sort_order
 
 
 def choose_contexts(spec: HarvestSpec, state: SaeState) -> ContextRows:
@@ -99,5 +100,6 @@ def _first_maximum(
     """Where each stretch ``begin:end`` has its largest value, the first of equals."""
     size = (end - begin).astype(np.int32)
     entry = ragged_index(begin, size)
-    order = np.lexsort((entry, -values[entry], np.repeat(np.arange(len(begin)), size)))
-    return entry[order[row_starts(size)]]
+    order = sort_order(np.repeat(np.arange(len(begin)), size), descending(values[entry]))
+    places: Int64[np.ndarray, " row"] = entry[order[row_starts(size)]]
+    return places

@@ -6,7 +6,7 @@ from jaxtyping import Int8, Int64
 from core.domain.activation import Band, ContextRows
 from worker.harvest.candidates import Limits, row_keys
 from worker.harvest.rows import Rows, take_rows
-from worker.harvest.topk import group_offsets, ranks_in_groups
+from worker.harvest.topk import descending, group_offsets, ranks_in_groups, sort_order
 
 _N_BANDS = 4
 _DROPPED = -1
@@ -27,7 +27,9 @@ def kept_contexts(rows: Rows, limits: Limits, *, n_per_band: int, d_sae: int) ->
     cell = rows.feature[place].astype(np.int64) * len(Band) + band[place]
     band[place[ranks_in_groups(cell, keys[place]) >= n_per_band]] = _DROPPED
     index = np.flatnonzero(band != _DROPPED)
-    order = np.lexsort((rows.context[index], -rows.peak[index], band[index], rows.feature[index]))
+    order = sort_order(
+        rows.feature[index], band[index], descending(rows.peak[index]), rows.context[index]
+    )
     index = index[order]
     return context_rows(take_rows(rows, index), band[index], d_sae)
 
@@ -37,11 +39,11 @@ def _bands(rows: Rows, keys: Int64[np.ndarray, " row"], limits: Limits) -> Int8[
     band = np.full(len(rows.feature), _DROPPED, np.int8)
     sampled = np.flatnonzero(ranks_in_groups(rows.feature, keys) < limits.n_sampled)
     feature = rows.feature[sampled]
-    from_top = ranks_in_groups(feature, -rows.peak[sampled])
+    from_top = ranks_in_groups(feature, descending(rows.peak[sampled]))
     n_sampled = np.bincount(feature, minlength=1)[feature]
     quarter = _N_BANDS * (n_sampled - 1 - from_top) // n_sampled
     band[sampled] = Band.Q0_25 - quarter
-    band[ranks_in_groups(rows.feature, -rows.peak) < limits.n_top] = Band.TOP
+    band[ranks_in_groups(rows.feature, descending(rows.peak)) < limits.n_top] = Band.TOP
     return band
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from worker.harvest.nonzeros import Nonzeros, Pairs
 from worker.harvest.rows import Rows, join_rows, no_rows, take_rows
 from worker.harvest.sample import pair_keys
-from worker.harvest.topk import ranks_in_groups
+from worker.harvest.topk import descending, ranks_in_groups, sort_order
 
 _LARGEST_KEY = (1 << 63) - 1
 _LEAST_PENDING = 1 << 16
@@ -80,10 +80,10 @@ class Candidates:
             return
         rows = join_rows([self._kept, *self._pending])
         self._pending, self._n_pending = [], 0
-        order = np.lexsort((rows.context, rows.feature))
+        order = sort_order(rows.feature, rows.context)
         rows_feature, peak = rows.feature[order], rows.peak[order]
         keys = row_keys(rows, self._limits.seed)[order]
-        by_peak = ranks_in_groups(rows_feature, -peak)
+        by_peak = ranks_in_groups(rows_feature, descending(peak))
         by_key = ranks_in_groups(rows_feature, keys)
         self._raise_bars(rows_feature, by_peak, by_key, peak=peak, keys=keys)
         keep = (by_peak < self._limits.n_top) | (by_key < self._limits.n_sampled)

@@ -10,7 +10,7 @@ from torch import Tensor
 from core.domain.activation import Neighbours
 from worker.harvest.rows import ragged_index
 from worker.harvest.sampled_contexts import SampledActivations
-from worker.harvest.topk import group_offsets, largest_columns
+from worker.harvest.topk import group_offsets, largest_columns, sort_order
 
 MIN_SUPPORT = 3  # two features that meet on a token or two say nothing, yet may have phi = 1
 _CELLS = 1 << 23  # counts held at once
@@ -41,8 +41,8 @@ def coactivation(
         context_size: tokens of a context.
     """
     token = firing.draw.astype(np.int64) * context_size + firing.position
-    by_feature = np.lexsort((token, firing.feature))
-    by_token = np.argsort(token, kind="stable")
+    by_feature = sort_order(firing.feature, token)
+    by_token = sort_order(token)
     table = _Firing(
         feature=firing.feature[by_feature],
         token=token[by_feature],

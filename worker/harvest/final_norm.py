@@ -29,7 +29,8 @@ class FinalNorm(NamedTuple):
 
 def unembedding(model: PreTrainedModel) -> Float[Tensor, "vocab d_in"]:
     """W_U: a row a token, in the model's number format."""
-    return cast(nn.Linear, model.get_output_embeddings()).weight.detach()
+    head = model.get_output_embeddings()  # type: ignore[no-untyped-call]
+    return cast(nn.Linear, head).weight.detach()
 
 
 def final_norm(model: PreTrainedModel) -> FinalNorm:

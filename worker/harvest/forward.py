@@ -8,6 +8,7 @@ from torch import Tensor
 
 from worker.harvest.corpus_store import Tile
 from worker.harvest.nonzeros import Nonzeros, find_nonzeros
+from worker.harvest.threads import one_thread
 from worker.lm.capture import capture
 from worker.lm.load import LoadedModel
 from worker.memory import memory_errors
@@ -50,4 +51,8 @@ def _encode(
     step = max(1, _CELLS // sae.info.d_sae)
     for first in range(0, len(tokens), step):
         acts = sae.encode(tokens[first : first + step].float())
-        yield find_nonzeros(acts, scored[first : first + step], first_token=first_token + first)
+        with one_thread():
+            found = find_nonzeros(
+                acts, scored[first : first + step], first_token=first_token + first
+            )
+        yield found

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float32, Int64
 from torch import Tensor
@@ -43,12 +44,18 @@ def find_nonzeros(
     """Entries above 0 in scored rows, ordered by token; the first row is token ``first_token``."""
     d_sae = acts.shape[1]
     flat = acts.reshape(-1)
-    entry = torch.nonzero(flat).view(-1)
+    entry = _nonzero_entries(flat)
     value = flat[entry]
     token = torch.div(entry, d_sae, rounding_mode="floor")
     keep = scored[token] & ~(value <= 0)  # NaN stays, so that it is seen
     entry, token, value = entry[keep], token[keep], value[keep]
     return Nonzeros(entry - token * d_sae, token + first_token, value)
+
+
+def _nonzero_entries(flat: Float32[Tensor, " entry"]) -> Int64[Tensor, " nnz"]:
+    if flat.device.type == "cpu":  # numpy's is five times as fast there
+        return torch.from_numpy(np.flatnonzero(flat.numpy() != 0))
+    return torch.nonzero(flat).view(-1)
 
 
 def sort_by_feature(parts: Sequence[Nonzeros]) -> Nonzeros:

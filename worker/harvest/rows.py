@@ -58,7 +58,8 @@ def take_rows(rows: Rows, which: Int64[np.ndarray, " kept"] | Bool[np.ndarray, "
 
 def row_starts(size: Int32[np.ndarray, " row"]) -> Int64[np.ndarray, " row"]:
     """Number of the first non-zero of each row."""
-    return np.cumsum(size, dtype=np.int64) - size
+    starts: Int64[np.ndarray, " row"] = np.cumsum(size, dtype=np.int64) - size
+    return starts
 
 
 def ragged_index(

@@ -11,6 +11,7 @@ from core.domain.activation import Band, ContextRows
 from worker.harvest.bands import context_rows
 from worker.harvest.nonzeros import Nonzeros
 from worker.harvest.rows import Rows, ragged_index
+from worker.harvest.topk import sort_order
 
 
 class SampledActivations(NamedTuple):
@@ -91,17 +92,18 @@ def random_contexts(
     """Every sampled context for every feature, also those on which the feature is silent."""
     n = len(sampled)
     cell = activations.feature.astype(np.int64) * n + activations.draw
-    order = np.lexsort((activations.position, cell))
+    order = sort_order(cell, activations.position.astype(np.int32))
     cell = cell[order]
     size = np.bincount(cell, minlength=d_sae * n).astype(np.int32)
     peak = np.zeros(d_sae * n, np.float32)
     np.maximum.at(peak, cell, activations.value[order])
-    context = np.tile(sampled, d_sae)
-    row = np.lexsort((context, -peak, np.repeat(np.arange(d_sae), n)))
+    by_context = np.argsort(sampled)
+    rank = np.argsort(-peak.reshape(d_sae, n)[:, by_context], axis=1, kind="stable")
+    row = (by_context[rank] + np.arange(d_sae)[:, None] * n).reshape(-1)
     entry = order[ragged_index((np.cumsum(size, dtype=np.int64) - size)[row], size[row])]
     rows = Rows(
-        feature=(row // max(n, 1)).astype(np.int32),
-        context=context[row].astype(np.int32),
+        feature=np.repeat(np.arange(d_sae, dtype=np.int32), n),
+        context=sampled[by_context[rank]].reshape(-1).astype(np.int32),
         peak=peak[row],
         size=size[row],
         position=activations.position[entry],

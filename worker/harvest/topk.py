@@ -2,26 +2,48 @@
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int32, Int64, Num, Shaped
+from jaxtyping import Float, Float32, Int32, Int64, Integer, Shaped
 from torch import Tensor
 
 
 def ranks_in_groups(
-    group: Int64[np.ndarray, " row"] | Int32[np.ndarray, " row"], key: Num[np.ndarray, " row"]
+    group: Integer[np.ndarray, " row"], key: Integer[np.ndarray, " row"]
 ) -> Int64[np.ndarray, " row"]:
     """Rank of each row in its group by ascending key, from 0; equals keep their order.
 
-    >>> ranks_in_groups(np.array([7, 7, 7, 9]), np.array([2.0, 1.0, 1.0, 5.0])).tolist()
+    >>> ranks_in_groups(np.array([7, 7, 7, 9]), np.array([2, 1, 1, 5])).tolist()
     [2, 0, 1, 0]
     """
-    order = np.lexsort((key, group))
+    order = sort_order(group, key)
     new = np.ones(len(group), np.bool_)
     new[1:] = group[order[1:]] != group[order[:-1]]
     place = np.arange(len(group))
-    first = np.maximum.accumulate(np.where(new, place, 0))
     ranks = np.empty(len(group), np.int64)
-    ranks[order] = place - first
+    ranks[order] = place - np.maximum.accumulate(np.where(new, place, 0))
     return ranks
+
+
+def sort_order(*keys: Integer[np.ndarray, " row"]) -> Int64[np.ndarray, " row"]:
+    """Order by the first key, then the next ones; equals keep their order.
+
+    As ``np.lexsort`` of the keys reversed, in a fifth of the time: torch sorts whole numbers by
+    their digits.
+    """
+    order = torch.arange(len(keys[0]))
+    for key in reversed(keys):
+        column = torch.from_numpy(key)[order]
+        order = order[torch.sort(column, stable=True).indices]
+    result: Int64[np.ndarray, " row"] = order.numpy()
+    return result
+
+
+def descending(peak: Float32[np.ndarray, " row"]) -> Int32[np.ndarray, " row"]:
+    """Whole numbers that put activations above 0 in descending order.
+
+    >>> np.argsort(descending(np.array([0.5, 3.0, 1.0], np.float32))).tolist()
+    [1, 2, 0]
+    """
+    return np.int32(0x7FFFFFFF) - peak.view(np.int32)  # floats above 0 order as their bits do
 
 
 def largest_columns(
