@@ -9,7 +9,6 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Self
 
 from pydantic import JsonValue
 
@@ -162,7 +161,7 @@ class JobContext:
                 with self._scope() as session:
                     attempts.append_events(session, self.claim, events)
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "JobContext":
         self.work_dir.mkdir(parents=True, exist_ok=True)
         self._flusher.start()
         return self

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable
 from types import TracebackType
-from typing import Self
 
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
 from rich.text import Text
@@ -46,7 +45,7 @@ class Follower:
         )
         self._task = self._bar.add_task("waiting for the worker", total=None)
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "Follower":
         self._bar.start()
         return self
 

@@ -9,7 +9,6 @@ import os
 import socket
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
 
 import psutil
 
@@ -26,12 +25,12 @@ class Owner:
         return f"{self.place}:{self.pid}:{self.start}"
 
     @classmethod
-    def me(cls) -> Self:
+    def me(cls) -> "Owner":
         """The calling process."""
         return cls(place=_place(), pid=os.getpid(), start=_start(os.getpid()) or 0)
 
     @classmethod
-    def parse(cls, text: str) -> Self:
+    def parse(cls, text: str) -> "Owner":
         """An owner from its text.
 
         >>> Owner.parse("box:17:400").pid

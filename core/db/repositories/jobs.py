@@ -3,7 +3,7 @@
 from typing import Any
 
 from pydantic import JsonValue
-from sqlalchemy import Row, delete, func, insert, select, update
+from sqlalchemy import delete, func, insert, select, update
 from sqlalchemy.orm import Session
 
 from core.db.models.job import Job, JobEvent, JobItem
@@ -78,19 +78,19 @@ def request_cancel(session: Session, job_id: int) -> tuple[JobState, int | None]
         NotFound: no such job.
         Conflict: the job has ended otherwise.
     """
-    row = _lock(session, job_id)
-    match JobState(row.state):
+    state, entry = _lock(session, job_id)
+    match state:
         case JobState.QUEUED:
             close(session, job_id, JobState.CANCELLED)
-            return JobState.CANCELLED, row.engine_job_id
+            return JobState.CANCELLED, entry
         case JobState.RUNNING:
             values = {"state": JobState.CANCELLING, "cancel_requested": True}
             session.execute(update(Job).where(Job.id == job_id).values(values))
             append_state(session, job_id)
             return JobState.CANCELLING, None
-        case JobState.CANCELLING | JobState.CANCELLED as state:
+        case JobState.CANCELLING | JobState.CANCELLED:
             return state, None
-        case state:
+        case _:
             raise Conflict(
                 f"Job {job_id} has {state}.", hint="Only a waiting or running job stops."
             )
@@ -205,7 +205,7 @@ def engine_job_of(session: Session, job_id: int) -> int | None:
 
 def delete_job(session: Session, job_id: int) -> None:
     """Remove an ended job with its items and events."""
-    if JobState(_lock(session, job_id).state) in ACTIVE:
+    if _lock(session, job_id)[0] in ACTIVE:
         raise Conflict(f"Job {job_id} has not ended.", hint="Cancel it first.")
     session.execute(delete(Job).where(Job.id == job_id))
 
@@ -214,12 +214,13 @@ def _missing(job_id: int) -> NotFound:
     return NotFound(f"There is no job {job_id}.", hint="See the list of jobs.")
 
 
-def _lock(session: Session, job_id: int) -> Row[*tuple[Any, ...]]:
+def _lock(session: Session, job_id: int) -> tuple[JobState, int | None]:
+    """State and queue entry; the row stays locked."""
     query = select(Job.state, Job.engine_job_id).where(Job.id == job_id).with_for_update()
     row = session.execute(query).one_or_none()
     if row is None:
         raise _missing(job_id)
-    return row
+    return JobState(row.state), row.engine_job_id
 
 
 def _log(session: Session, job_id: int, last_seq: int) -> tuple[LogLine, ...]:
@@ -240,7 +241,7 @@ def _log(session: Session, job_id: int, last_seq: int) -> tuple[LogLine, ...]:
     return tuple(reversed(rows))
 
 
-def _card(row: Row[*tuple[Any, ...]]) -> JobCard:
+def _card(row: Any) -> JobCard:
     return JobCard(
         job_id=row.id,
         kind=row.kind,
