@@ -2,7 +2,6 @@
 
 import contextlib
 import ctypes
-import logging
 import os
 import signal
 import subprocess
@@ -15,6 +14,7 @@ from typing import IO
 
 import psutil
 
+from core.cli.console import say
 from core.errors import ResourceError
 
 PR_SET_PDEATHSIG = 1
@@ -23,8 +23,6 @@ MAX_QUICK_DEATHS = 5
 MAX_PAUSE_SECONDS = 5.0
 MAX_LOG_BYTES = 8 * 2**20
 STOP_SECONDS = 20.0
-
-logger = logging.getLogger(__name__)
 
 
 class Child:
@@ -87,7 +85,7 @@ class Child:
             self._process.wait()
         self._process = None
 
-    def last_words(self, lines: int = 6) -> str:
+    def last_words(self, lines: int = 2) -> str:
         """The end of its output."""
         if self.log is None or not self.log.exists():
             return ""
@@ -111,13 +109,13 @@ class Child:
     def _note_death(self, code: int, now: float) -> None:
         quick = now - self._started < QUICK_DEATH_SECONDS
         self._quick_deaths = self._quick_deaths + 1 if quick else 1
-        logger.warning("The %s process ended (%s); starting it again.", self.name, _why(code))
         if self._quick_deaths >= MAX_QUICK_DEATHS:
             where = "" if self.log is None else f"Its log: {self.log}"
             raise ResourceError(
                 f"The {self.name} process ended {MAX_QUICK_DEATHS} times in a row ({_why(code)}).",
                 hint=f"{self.last_words()}\n{where}".strip(),
             )
+        say(f"The {self.name} process ended ({_why(code)}); starting it again.", style="yellow")
         self._next_start = now + min(MAX_PAUSE_SECONDS, 0.2 * 3 ** (self._quick_deaths - 1))
 
 

