@@ -145,6 +145,15 @@ def density_chart(density: Float[np.ndarray, " feature"]) -> BarChart:
     )
 
 
+def percent_text(share: float) -> str:
+    """A share in percent as it is typed into a filter.
+
+    >>> percent_text(0.001), percent_text(3.1623e-06)
+    ('0.1', '0.000316')
+    """
+    return f"{float(f'{100 * share:.3g}'):.10f}".rstrip("0").rstrip(".")
+
+
 def quantile(histogram: Histogram, share: float) -> float:
     """The activation below which this share of the positive ones lies, linear inside a bin.
 

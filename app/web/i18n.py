@@ -5,7 +5,6 @@ from contextvars import ContextVar
 from datetime import datetime
 from functools import cache
 from pathlib import Path
-from typing import cast
 
 from babel import Locale
 from babel.dates import format_datetime
@@ -37,12 +36,12 @@ def catalogue(language: str) -> NullTranslations:
 
 def gettext(message: str) -> str:
     """A message in the request's language."""
-    return cast(str, catalogue(current.get()).ugettext(message))
+    return catalogue(current.get()).ugettext(message)
 
 
 def ngettext(singular: str, plural: str, n: int) -> str:
     """A message with a number in the request's language."""
-    return cast(str, catalogue(current.get()).ungettext(singular, plural, n))
+    return catalogue(current.get()).ungettext(singular, plural, n)
 
 
 def choose_language(*wishes: str | None, accept: str = "") -> str:

@@ -13,7 +13,7 @@ from fastapi import Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from app.web import charts, i18n, tokens
+from app.web import charts, i18n, tokens, words
 
 ROOT = Path(__file__).parents[2]
 TEMPLATES = ROOT / "templates"
@@ -105,6 +105,7 @@ def environment() -> Environment:
         moment=i18n.moment,
         duration=i18n.duration,
         size=i18n.size,
+        json=lambda value: json.dumps(value, indent=2, ensure_ascii=False),
     )
     env.globals.update(
         static=static,
@@ -113,6 +114,7 @@ def environment() -> Environment:
         languages=i18n.LANGUAGES,
         tokens=tokens,
         charts=charts,
+        words=words,
     )
     return env
 

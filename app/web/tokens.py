@@ -18,6 +18,7 @@ from markupsafe import Markup
 from core.domain.activation import ContextActivations
 from core.domain.views import Vocabulary
 
+Html = Markup  # for who names what is built here
 LEVELS = 12
 REPLACEMENT = "\ufffd"
 

@@ -1,0 +1,213 @@
+"""Models, feature lists and feature pages, their raw views and files."""
+
+import random
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path, Request
+from fastapi.responses import Response, StreamingResponse
+
+from app.deps import ResourcesDep, SessionDep
+from app.services import catalog, export, features
+from app.services.export import MEDIA_TYPES, ExportFormat
+from app.web import charts, forms, render, rows, snippets
+from app.web.forms import View
+from core.db.session import Session
+from core.domain.harvest import HarvestInfo
+from core.domain.ids import FeatureId
+from core.domain.views import FeaturePage, ModelCard
+from core.errors import Invalid, NotFound
+
+router = APIRouter()
+
+SECTION = "features"
+HARVESTS_OFFERED = 20
+Index = Annotated[int, Path(ge=0, le=999_999_999)]
+
+
+@router.get("/{model_id}")
+def model(request: Request, session: SessionDep, model_id: str) -> Response:
+    """One model with its SAEs and harvests."""
+    card = catalog.get_model(session, model_id)
+    return render.page(request, "home/model.html", section=SECTION, model=card)
+
+
+@router.get("/{model_id}/{sae_id}/random")
+def random_feature(request: Request, session: SessionDep, model_id: str, sae_id: str) -> Response:
+    """Moves to a living feature, each as likely as another."""
+    harvest_id = forms.harvest_choice(request.query_params)
+    found = features.random_feature(
+        session,
+        model_id=model_id,
+        sae_id=sae_id,
+        harvest_id=harvest_id,
+        rng=random.Random(),  # noqa: S311  (nothing secret)
+    )
+    response = render.redirect(request, f"/{found}{_suffix(harvest_id)}")
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+@router.get("/{model_id}/{sae_id}.{form}", response_model=None)
+def list_file(
+    request: Request, resources: ResourcesDep, model_id: str, sae_id: str, form: ExportFormat
+) -> Response:
+    """The features that the list's filters leave, as a file."""
+    form_of_list = forms.list_form(request.query_params)
+    if form_of_list.problems:
+        raise Invalid("A filter is not a number.", hint="Mend the filters of the list.")
+    pieces = export.list_export(
+        resources.scope,
+        model_id=model_id,
+        sae_id=sae_id,
+        harvest_id=forms.harvest_choice(request.query_params),
+        query=form_of_list.query,
+        form=form,
+    )
+    return _download(pieces, form, f"{model_id}_{sae_id}")
+
+
+@router.get("/{model_id}/{sae_id}")
+def list_features(request: Request, session: SessionDep, model_id: str, sae_id: str) -> Response:
+    """The features of an SAE, filtered and sorted."""
+    harvest_id = forms.harvest_choice(request.query_params)
+    form = forms.list_form(request.query_params)
+    model = catalog.get_model(session, model_id)
+    sae = catalog.get_sae(session, model_id=model_id, sae_id=sae_id, harvest_id=harvest_id)
+    base = f"/{model_id}/{sae_id}"
+    common: dict[str, Any] = {
+        "section": SECTION,
+        "model": model,
+        "sae": sae,
+        "form": form,
+        "base": base,
+        "suffix": _suffix(harvest_id),
+        "harvests": _harvests_of(session, model, sae_id),
+    }
+    if sae.harvest is None:
+        return render.page(request, "feature/unharvested.html", **common)
+    words = catalog.vocabulary(session, model_id=model_id, revision=sae.harvest.model_revision)
+    found = None
+    if not form.problems:
+        found = features.list_features(
+            session, model_id=model_id, sae_id=sae_id, harvest_id=harvest_id, query=form.query
+        )
+    numbers = features.scatter(session, model_id=model_id, sae_id=sae_id, harvest_id=harvest_id)
+    return render.page(
+        request,
+        "feature/list.html",
+        partial="feature/_table.html",
+        status=422 if form.problems else 200,
+        found=found,
+        rows=rows.feature_rows(
+            found.cards if found else (),
+            words,
+            base=base,
+            suffix=_suffix(harvest_id),
+        ),
+        chart=charts.density_chart(numbers.density),
+        density_link=lambda bar: render.here(request).link(
+            dmin=charts.percent_text(bar.low), dmax=charts.percent_text(bar.high), after=None
+        ),
+        **common,
+    )
+
+
+@router.get("/{model_id}/{sae_id}/{index}.{form}", response_model=None)
+def feature_file(
+    request: Request,
+    session: SessionDep,
+    model_id: str,
+    sae_id: str,
+    index: Index,
+    form: ExportFormat,
+) -> Response:
+    """Every stored context of a feature, as a file."""
+    feature = FeatureId(model_id=model_id, sae_id=sae_id, index=index)
+    pieces = export.feature_export(
+        session,
+        feature=feature,
+        harvest_id=forms.harvest_choice(request.query_params),
+        include_random=request.query_params.get("band") == "random",
+        form=form,
+    )
+    return _download(pieces, form, str(feature).replace("/", "_"))
+
+
+@router.get("/{model_id}/{sae_id}/{index}")
+def show(
+    request: Request, session: SessionDep, model_id: str, sae_id: str, index: Index
+) -> Response:
+    """One feature: statistics, histogram, logits, neighbours and contexts."""
+    feature = FeatureId(model_id=model_id, sae_id=sae_id, index=index)
+    harvest_id = forms.harvest_choice(request.query_params)
+    options = forms.context_options(request.query_params)
+    page = features.feature_page(
+        session,
+        feature=feature,
+        harvest_id=harvest_id,
+        include_random=options.band == "random",
+    )
+    words = catalog.page_vocabulary(session, page)
+    raw = None
+    if options.view is View.RAW:
+        raw = features.raw_records(
+            session,
+            feature=feature,
+            harvest_id=page.harvest.harvest_id,
+            band=options.wanted,
+            only_nonzero=options.nonzero,
+        )
+    return render.page(
+        request,
+        "feature/show.html",
+        partial="feature/_contexts.html",
+        section=SECTION,
+        feature=feature,
+        page=page,
+        vocabulary=words,
+        options=options,
+        raw=raw,
+        rows=() if raw else rows.context_rows(page, words, options),
+        base=f"/{model_id}/{sae_id}",
+        suffix=_suffix(harvest_id),
+        peaks=rows.peak_tokens(page),
+        **_drawings(page),
+        snippet=snippets.feature_snippet(str(request.base_url), feature, harvest_id=harvest_id),
+    )
+
+
+def _drawings(page: FeaturePage) -> dict[str, Any]:
+    """The charts of a feature's page; a dead feature has no histogram."""
+    weights = [abs(weight.value) for weight in (*page.promoted, *page.suppressed)]
+    largest = max(weights, default=0.0)
+    return {
+        "chart": None
+        if page.stats.dead
+        else charts.histogram_chart(page.histogram, maximum=page.stats.max_activation),
+        "promoted": charts.weight_bars(page.promoted, largest=largest),
+        "suppressed": charts.weight_bars(page.suppressed, largest=largest),
+    }
+
+
+def _harvests_of(session: Session, model: ModelCard, sae_id: str) -> tuple[HarvestInfo, ...]:
+    """The newest harvests of a model that hold an SAE."""
+    found = []
+    for harvest in model.harvests[:HARVESTS_OFFERED]:
+        with suppress(NotFound):
+            catalog.get_sae(
+                session, model_id=model.model_id, sae_id=sae_id, harvest_id=harvest.harvest_id
+            )
+            found.append(harvest)
+    return tuple(found)
+
+
+def _suffix(harvest_id: int | None) -> str:
+    return "" if harvest_id is None else f"?harvest={harvest_id}"
+
+
+def _download(pieces: Iterator[bytes], form: ExportFormat, name: str) -> StreamingResponse:
+    """An answer that browsers save as a file."""
+    headers = {"Content-Disposition": f'attachment; filename="{name}.{form}"'}
+    return StreamingResponse(pieces, media_type=MEDIA_TYPES[form], headers=headers)

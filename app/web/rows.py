@@ -1,0 +1,134 @@
+"""Rows of contexts and of features as templates need them: complete, nothing left to compute."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from app.web import tokens
+from app.web.forms import WIDTHS, ContextOptions, Scale
+from core.domain.activation import Band, ContextActivations
+from core.domain.views import FeatureCard, FeaturePage, Vocabulary
+
+PREVIEW_TOKENS = 26
+PROMOTED_SHOWN = 4
+PEAKS_SHOWN = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContextRow:
+    """One context of a feature.
+
+    Attributes:
+        anchor: id of the row in the page, for links to it.
+        html: the tokens of the window.
+        values: activations of the window, comma-separated; empty for 0.
+        ids: token ids of the window, comma-separated.
+        start: position of the window's first token.
+        cut_start, cut_end: whether the context goes on before or after the window.
+        scale: activation of the strongest colour.
+    """
+
+    anchor: str
+    band: Band
+    html: tokens.Html
+    values: str
+    ids: str
+    start: int
+    cut_start: bool
+    cut_end: bool
+    peak_label: tokens.Html | None
+    peak_value: float
+    scale: float
+    source: str
+    document: int
+    offset: int
+    context_index: int
+
+
+def context_rows(
+    page: FeaturePage, vocabulary: Vocabulary, options: ContextOptions
+) -> tuple[ContextRow, ...]:
+    """The rows that the options ask for, in band order."""
+    wanted = [c for c in page.contexts if options.wanted in (None, c.band)]
+    if options.wanted is None:
+        wanted = [c for c in wanted if c.band is not Band.RANDOM]
+    return tuple(
+        _context_row(context, vocabulary, options, maximum=page.stats.max_activation)
+        for context in wanted
+    )
+
+
+def _context_row(
+    context: ContextActivations, vocabulary: Vocabulary, options: ContextOptions, *, maximum: float
+) -> ContextRow:
+    window = tokens.window_around(context, WIDTHS[options.width])
+    peak_value = float(context.activations[context.peak])
+    scale = peak_value if options.scale is Scale.ROW else maximum
+    shown = slice(window.start, window.stop)
+    return ContextRow(
+        anchor=f"c{context.context_index}",
+        band=context.band,
+        html=tokens.context_html(vocabulary, context, scale=scale, window=window),
+        values=",".join(f"{a:.4g}" if a else "" for a in context.activations[shown].tolist()),
+        ids=",".join(map(str, context.token_ids[shown].tolist())),
+        start=window.start,
+        cut_start=window.start > 0,
+        cut_end=window.stop < len(context.token_ids),
+        peak_label=_peak_label(context, vocabulary) if peak_value > 0 else None,
+        peak_value=peak_value,
+        scale=scale,
+        source=context.source,
+        document=context.document,
+        offset=context.start,
+        context_index=context.context_index,
+    )
+
+
+def _peak_label(context: ContextActivations, vocabulary: Vocabulary) -> tokens.Html:
+    return tokens.token_label(vocabulary, int(context.token_ids[context.peak]))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeatureRow:
+    """One feature of a list; preview and peak are None for a dead one."""
+
+    card: FeatureCard
+    url: str
+    preview: tokens.Html | None
+    peak_label: tokens.Html | None
+    promoted: tuple[tokens.Html, ...]
+
+
+def feature_rows(
+    cards: Sequence[FeatureCard], vocabulary: Vocabulary, *, base: str, suffix: str
+) -> tuple[FeatureRow, ...]:
+    """The rows of a list below an SAE's address."""
+    return tuple(
+        FeatureRow(
+            card=card,
+            url=f"{base}/{card.stats.index}{suffix}",
+            preview=_preview(card, vocabulary),
+            peak_label=tokens.token_label(vocabulary, card.peak_token)
+            if card.peak_token >= 0
+            else None,
+            promoted=tuple(
+                tokens.token_label(vocabulary, token_id)
+                for token_id in card.promoted[:PROMOTED_SHOWN]
+            ),
+        )
+        for card in cards
+    )
+
+
+def _preview(card: FeatureCard, vocabulary: Vocabulary) -> tokens.Html | None:
+    if card.preview is None:
+        return None
+    window = tokens.window_around(card.preview, PREVIEW_TOKENS)
+    scale = card.stats.max_activation
+    return tokens.preview_html(vocabulary, card.preview, scale=scale, window=window)
+
+
+def peak_tokens(page: FeaturePage) -> tuple[int, ...]:
+    """Ids of the tokens at which a feature is strongest, each once, the strongest first."""
+    top = [c for c in page.contexts if c.band is Band.TOP and c.activations[c.peak] > 0]
+    ids = (int(context.token_ids[context.peak]) for context in top)
+    return tuple(dict.fromkeys(ids))[:PEAKS_SHOWN]

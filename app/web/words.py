@@ -1,0 +1,137 @@
+"""Words of data that is not text of ours: states, phases, units, qualities, in both languages."""
+
+import re
+from typing import assert_never
+
+from app.services.estimate import Basis
+from app.web.i18n import gettext
+from core.domain.job import JobCard, JobState
+
+_HARVEST = re.compile(r"Harvest (?P<model>\S+) over (?P<corpus>.+)")
+
+
+def state(name: str) -> JobState:
+    """A state by its name."""
+    return JobState(name)
+
+
+def state_word(value: JobState) -> str:
+    """A job's state in a word."""
+    match value:
+        case JobState.QUEUED:
+            return gettext("queued")
+        case JobState.RUNNING:
+            return gettext("running")
+        case JobState.CANCELLING:
+            return gettext("stopping")
+        case JobState.CANCELLED:
+            return gettext("cancelled")
+        case JobState.PAUSED:
+            return gettext("paused")
+        case JobState.FAILED:
+            return gettext("failed")
+        case JobState.SUCCEEDED:
+            return gettext("finished")
+        case _:
+            assert_never(value)
+
+
+def state_tone(value: JobState) -> str:
+    """The colour of a state: a class of the stylesheet."""
+    match value:
+        case JobState.RUNNING:
+            return "accent"
+        case JobState.SUCCEEDED:
+            return "good"
+        case JobState.FAILED:
+            return "bad"
+        case JobState.CANCELLING | JobState.PAUSED:
+            return "warn"
+        case JobState.QUEUED | JobState.CANCELLED:
+            return ""
+        case _:
+            assert_never(value)
+
+
+def job_title(card: JobCard) -> str:
+    """What a job does, in the reader's language."""
+    found = _HARVEST.fullmatch(card.title)
+    if found is None:
+        return card.title
+    return gettext("Harvest %(model)s over %(corpus)s") % found.groupdict()
+
+
+def unit_word(unit: str) -> str:
+    """What a job counts, plural."""
+    return {
+        "contexts": gettext("contexts"),
+        "tokens": gettext("tokens"),
+        "features": gettext("features"),
+        "documents": gettext("documents"),
+        "shards": gettext("shards"),
+        "bytes": gettext("bytes"),
+        "items": gettext("items"),
+        "models": gettext("models"),
+        "SAEs": gettext("SAEs"),
+    }.get(unit, unit)
+
+
+def phase_word(phase: str) -> str:
+    """What a job does now; a phase without a translation stays as it is."""
+    return {
+        "loading": gettext("loading"),
+        "reading the corpus": gettext("reading the corpus"),
+        "harvesting": gettext("harvesting"),
+        "neighbours": gettext("neighbours"),
+        "publishing": gettext("publishing"),
+    }.get(phase, phase)
+
+
+def quality_word(name: str) -> str:
+    """A measure of an SAE's quality."""
+    return {
+        "l0": gettext("L0"),
+        "explained_variance": gettext("explained variance"),
+        "ce_recovered": gettext("CE recovered"),
+        "dead_share": gettext("dead"),
+    }.get(name, name.replace("_", " "))
+
+
+def basis_word(basis: Basis) -> str:
+    """On what a number of an estimate rests."""
+    match basis:
+        case Basis.GIVEN:
+            return gettext("from the settings")
+        case Basis.MEASURED:
+            return gettext("measured in earlier harvests here")
+        case Basis.FILES:
+            return gettext("from the files")
+        case Basis.CATALOG:
+            return gettext("from an earlier harvest of the same model")
+        case Basis.ASSUMED:
+            return gettext("assumed")
+        case Basis.UNKNOWN:
+            return gettext("not known before it runs")
+        case _:
+            assert_never(basis)
+
+
+def error_word(code: str) -> str:
+    """What kind of failure a code names."""
+    return {
+        "not_found": gettext("Something named does not exist"),
+        "invalid": gettext("A setting is not valid"),
+        "sae_mismatch": gettext("The SAE does not fit the model"),
+        "hook_unknown": gettext("The model has no such hook point"),
+        "corpus_empty": gettext("The corpus holds no text"),
+        "corpus_unreadable": gettext("The corpus cannot be read"),
+        "download_failed": gettext("A download failed"),
+        "out_of_memory": gettext("Memory ran out"),
+        "disk_full": gettext("The disk is full"),
+        "model_missing": gettext("A model or SAE is not where it should be"),
+        "database_unavailable": gettext("The database does not answer"),
+        "cancelled": gettext("Somebody asked to stop"),
+        "worker_lost": gettext("The worker was lost"),
+        "runner_killed": gettext("The process was killed"),
+        "runner_crashed": gettext("The process crashed"),
+    }.get(code, gettext("The job failed"))
