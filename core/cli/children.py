@@ -116,7 +116,7 @@ class Child:
                 hint=f"{self.last_words()}\n{where}".strip(),
             )
         say(f"The {self.name} process ended ({_why(code)}); starting it again.", style="yellow")
-        self._next_start = now + min(MAX_PAUSE_SECONDS, 0.2 * 3 ** (self._quick_deaths - 1))
+        self._next_start = now + min(MAX_PAUSE_SECONDS, 0.2 * 2 ** (self._quick_deaths - 1))
 
 
 def kill_tree(pid: int) -> None:

@@ -66,8 +66,7 @@ def test_a_child_ends_when_its_parent_is_killed(tmp_path):
     parent_code = (
         "import os, time\n"
         "from core.cli.children import Child\n"
-        f"one = Child(name='x', command=[{sys.executable!r}, '-c', 'import time; time.sleep(60)'],\n"
-        "            environment=dict(os.environ), log=None)\n"
+        "one = Child(name='x', command=['sleep', '60'], environment=dict(os.environ), log=None)\n"
         "one.step()\n"
         "print(one.pid, flush=True)\n"
         "time.sleep(60)"

