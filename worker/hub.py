@@ -1,0 +1,122 @@
+"""The Hugging Face hub: which commit a name means, and its failures in our words."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import huggingface_hub
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HfHubHTTPError,
+    HFValidationError,
+    LocalEntryNotFoundError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+
+from core.errors import DiskFull, DownloadFailed, Invalid, ModelMissing, SparsightError
+
+_TIMEOUT_SECONDS = 15.0
+# The base of every error of the HTTP client that the hub's library uses; not exported by name.
+_HTTP_ERROR: type[Exception] = HfHubHTTPError.__bases__[0]
+_NO_CONNECTION = (_HTTP_ERROR, LocalEntryNotFoundError, ConnectionError, TimeoutError)
+
+
+def resolve_commit(repository: str, revision: str | None) -> str:
+    """The full commit that a repository's branch, tag or commit means now.
+
+    Without a network, the commit that was last downloaded under that name.
+
+    Raises:
+        ModelMissing: the hub has no such repository or revision.
+        DownloadFailed: the hub cannot be asked and nothing is in its cache.
+    """
+    with hub_errors(repository):
+        cached = huggingface_hub.try_to_load_from_cache(
+            repository, "config.json", revision=revision
+        )
+        commit = Path(cached).parent.name if isinstance(cached, str) else None
+        if commit is not None and commit == revision:
+            return commit
+        try:
+            info = huggingface_hub.HfApi().model_info(
+                repository, revision=revision, timeout=_TIMEOUT_SECONDS
+            )
+        except (RepositoryNotFoundError, RevisionNotFoundError):
+            raise
+        except (_HTTP_ERROR, OSError):
+            if commit is None:
+                raise
+            return commit
+        return info.sha or commit or (revision or "main")
+
+
+@contextmanager
+def hub_errors(name: str) -> Iterator[None]:
+    """Inside, failures of the hub become ModelMissing, DownloadFailed, DiskFull or Invalid.
+
+    Args:
+        name: the repository or release that is wanted, for the message.
+    """
+    try:
+        yield
+    except SparsightError:
+        raise
+    except (HFValidationError, _HTTP_ERROR, OSError) as error:
+        known = _translated(error, name)
+        if known is None:
+            raise
+        raise known from error
+
+
+def _translated(error: BaseException, name: str) -> SparsightError | None:
+    for cause in _causes(error):
+        match cause:
+            case GatedRepoError():
+                return ModelMissing(
+                    f"{name} is gated: its licence must be accepted first.",
+                    hint=f"Accept it on https://huggingface.co/{name}, "
+                    "then log in on this machine: hf auth login",
+                )
+            case RevisionNotFoundError():
+                return ModelMissing(
+                    f"{name} has no such revision on the Hugging Face hub.",
+                    hint="Check the branch, tag or commit.",
+                )
+            case RepositoryNotFoundError():
+                return ModelMissing(
+                    f"The Hugging Face hub has no model {name}.",
+                    hint="Check the spelling; for a private one log in first: hf auth login",
+                )
+            case HFValidationError():
+                return Invalid(
+                    f"{name!r} is no name of a hub repository.", hint="Write owner/name."
+                )
+            case OSError(errno=28 | 122):
+                return DiskFull(
+                    f"The disk is full; {name} could not be stored.",
+                    hint="Free some space, or move the cache with HF_HOME.",
+                )
+    return _unreachable(error, name)
+
+
+def _unreachable(error: BaseException, name: str) -> SparsightError | None:
+    for cause in _causes(error):
+        if isinstance(cause, HfHubHTTPError):
+            status = getattr(cause.response, "status_code", "an error")
+            return DownloadFailed(
+                f"The Hugging Face hub answered {status} for {name}.", hint="Try again later."
+            )
+        if isinstance(cause, _NO_CONNECTION):
+            return DownloadFailed(
+                f"The Hugging Face hub could not be reached for {name}.",
+                hint="Check the network (or HF_ENDPOINT), or use a local folder.",
+            )
+    return None
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    cause: BaseException | None = error
+    while cause is not None:
+        yield cause
+        cause = cause.__cause__ or cause.__context__

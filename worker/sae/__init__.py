@@ -1,0 +1,1 @@
+"""Sparse autoencoders: loading from each format, encoding and decoding."""
