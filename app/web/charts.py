@@ -13,6 +13,7 @@ from core.domain.activation import Histogram
 from core.domain.views import TokenWeight
 
 WIDTH, HEIGHT = 560.0, 172.0
+NARROW_WIDTH, NARROW_HEIGHT = 290.0, 118.0
 LEFT, RIGHT, TOP, BOTTOM = 40.0, 6.0, 22.0, 20.0
 MAX_TICKS = 5
 
@@ -96,44 +97,23 @@ def histogram_chart(histogram: Histogram, *, maximum: float) -> BarChart:
 
 
 def density_chart(density: Float[np.ndarray, " feature"]) -> BarChart:
-    """The living features of an SAE by density, on a log axis from 10^-6 upwards."""
+    """The living features of an SAE by density, on a log axis."""
     living = density[density > 0]
     low = math.floor(math.log10(float(living.min()))) if living.size else -4
-    edges = np.logspace(low, 0, 4 * -low + 1)
+    edges = np.logspace(low, 0, 4 * max(1, -low) + 1)
     counts, _ = np.histogram(living, edges)
-    step = (WIDTH - LEFT - RIGHT) / max(1, len(counts))
+    step = (NARROW_WIDTH - LEFT - RIGHT) / len(counts)
+    base, room = NARROW_HEIGHT - BOTTOM, NARROW_HEIGHT - BOTTOM - TOP
     top = max(1, int(counts.max(initial=0)))
-    bars = []
-    for place, count in enumerate(counts.tolist()):
-        height = (HEIGHT - BOTTOM - TOP) * count / top
-        title = i18n.gettext("%(n)s features from %(low)s to %(high)s") % {
-            "n": i18n.number(count),
-            "low": i18n.percent(float(edges[place]), 2),
-            "high": i18n.percent(float(edges[place + 1]), 2),
-        }
-        bars.append(
-            Bar(
-                x=LEFT + place * step,
-                y=HEIGHT - BOTTOM - height,
-                width=max(1.0, step - 1),
-                height=height,
-                heat=0,
-                title=title,
-                low=float(edges[place]),
-                high=float(edges[place + 1]),
-                count=count,
-            )
-        )
     return BarChart(
-        bars=tuple(bars),
+        bars=_density_bars(counts, edges, step=step),
         x_ticks=tuple(
             Tick(at=LEFT + 4 * place * step, text=i18n.percent(10.0**power, 1))
             for place, power in enumerate(range(low, 1))
+            if (power - low) % 2 == 0
         ),
         y_ticks=tuple(
-            Tick(
-                at=HEIGHT - BOTTOM - (HEIGHT - BOTTOM - TOP) * value / top, text=i18n.compact(value)
-            )
+            Tick(at=base - room * value / top, text=i18n.compact(value))
             for value in nice_ticks(float(top), most=3)[1:]
         ),
         marks=(),
@@ -142,7 +122,40 @@ def density_chart(density: Float[np.ndarray, " feature"]) -> BarChart:
             "n": i18n.number(int(living.size)),
             "mode": i18n.percent(float(edges[int(counts.argmax())]), 2) if living.size else "–",
         },
+        width=NARROW_WIDTH,
+        height=NARROW_HEIGHT,
+        base=base,
     )
+
+
+def _density_bars(
+    counts: Int[np.ndarray, " bin"], edges: Float[np.ndarray, " bin_plus_1"], *, step: float
+) -> tuple[Bar, ...]:
+    room = NARROW_HEIGHT - BOTTOM - TOP
+    top = max(1, int(counts.max(initial=0)))
+    bars = []
+    for place, count in enumerate(counts.tolist()):
+        low, high = float(edges[place]), float(edges[place + 1])
+        height = max(1.0, room * count / top)
+        title = i18n.gettext("%(n)s features from %(low)s to %(high)s") % {
+            "n": i18n.number(count),
+            "low": i18n.percent(low, 2),
+            "high": i18n.percent(high, 2),
+        }
+        bars.append(
+            Bar(
+                x=LEFT + place * step,
+                y=NARROW_HEIGHT - BOTTOM - height,
+                width=max(1.0, step - 1),
+                height=height,
+                heat=0,
+                title=title,
+                low=low,
+                high=high,
+                count=count,
+            )
+        )
+    return tuple(bars)
 
 
 def percent_text(share: float) -> str:

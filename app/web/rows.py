@@ -9,7 +9,7 @@ from core.domain.activation import Band, ContextActivations
 from core.domain.views import FeatureCard, FeaturePage, Vocabulary
 
 PREVIEW_TOKENS = 26
-PROMOTED_SHOWN = 4
+PROMOTED_SHOWN = 3
 PEAKS_SHOWN = 4
 
 
