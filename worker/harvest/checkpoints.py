@@ -62,7 +62,7 @@ class Checkpoints:
             for place, state in enumerate(states)
         )
         saved = _SavedShard(next_context=next_context, files=files)
-        self._job.finish_item(f"{_PREFIX}{shard:06d}", saved.model_dump(mode="json"))
+        self._job.finish_item(f"{_PREFIX}{shard:06d}", saved.model_dump_json())
         self._forget_before(shard)
         self._saved_at = time.monotonic()
         self._save_seconds = self._saved_at - began
@@ -71,7 +71,7 @@ class Checkpoints:
         """The newest state whose files are all as they were written."""
         for key in sorted((k for k in finished if k.startswith(_PREFIX)), reverse=True):
             try:
-                saved = _SavedShard.model_validate(finished[key])
+                saved = _SavedShard.model_validate_json(str(finished[key]))
             except ValidationError:
                 continue
             states = self._load(int(key.removeprefix(_PREFIX)), saved)

@@ -1,7 +1,7 @@
 """The one pass: shards of batches of tiles, saved after each shard, resumed after a crash."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from core.domain.harvest import HarvestSpec
 from worker.harvest.accumulator import Accumulator, Draws
@@ -46,6 +46,16 @@ class OnePass:
 
     def run(self) -> list[SaeState]:
         """The state of every SAE after the whole corpus."""
+        for _ in self.shards():
+            pass
+        return self.states()
+
+    def states(self) -> list[SaeState]:
+        """The state of every SAE after the shards done so far."""
+        return [accumulator.state() for accumulator in self._accumulators]
+
+    def shards(self) -> Iterator[range]:
+        """Does one shard after the other, and yields its contexts."""
         tile = self._spec.tile_contexts
         shard_contexts = -(-self._spec.shard_contexts // tile) * tile
         n_shards = -(-self._n_contexts // shard_contexts)
@@ -54,12 +64,11 @@ class OnePass:
             shard = at // shard_contexts
             end = min((shard + 1) * shard_contexts, self._n_contexts)
             self._run_shard(at, end)
-            at = end
-            last = at == self._n_contexts
-            if last or self._checkpoints.due():
-                self._checkpoints.save(shard, next_context=at, states=self._states())
+            if end == self._n_contexts or self._checkpoints.due():
+                self._checkpoints.save(shard, next_context=end, states=self.states())
             self._job.log(f"Shard {shard + 1:,} of {n_shards:,} done{self._speed()}.")
-        return self._states()
+            yield range(at, end)
+            at = end
 
     def _resume(self) -> int:
         found = self._checkpoints.newest(self._job.finished_items())
@@ -106,9 +115,6 @@ class OnePass:
                 first_context=batch.first_context,
                 n_contexts=batch.n_tiles * self._spec.tile_contexts,
             )
-
-    def _states(self) -> list[SaeState]:
-        return [accumulator.state() for accumulator in self._accumulators]
 
     def _speed(self) -> str:
         seconds = time.monotonic() - self._began

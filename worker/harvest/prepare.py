@@ -102,7 +102,7 @@ def _tokenised(spec: HarvestSpec, job: JobContext, loaded: LoadedModel) -> Corpu
         )
 
     store = write_corpus(corpus.documents(), cutting, job.work_dir / "corpus", on_batch=on_batch)
-    job.finish_item("corpus", _FACTS.dump_python(store.facts, mode="json"))
+    job.finish_item("corpus", _FACTS.dump_json(store.facts).decode())
     facts = store.facts
     job.log(
         f"Corpus {corpus.name}: {facts.n_documents:,} documents, {facts.n_contexts:,} contexts "
@@ -112,10 +112,10 @@ def _tokenised(spec: HarvestSpec, job: JobContext, loaded: LoadedModel) -> Corpu
 
 
 def _earlier(found: JsonValue, cutting: Cutting, job: JobContext) -> CorpusStore | None:
-    if found is None:
+    if not isinstance(found, str):
         return None
     try:
-        facts = _FACTS.validate_python(found)
+        facts = _FACTS.validate_json(found)
     except ValidationError:
         return None
     store = CorpusStore(

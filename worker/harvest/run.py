@@ -2,20 +2,16 @@
 
 import shutil
 import time
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from pydantic import JsonValue
 
-from core.db.repositories import catalog, harvests
-from core.domain.activation import ContextRows, SaeHarvest
+from core.db.repositories import harvests
 from core.domain.harvest import HarvestSpec
-from worker.harvest.assemble import choose_contexts, sae_harvest, stored_contexts
 from worker.harvest.one_pass import OnePass
 from worker.harvest.prepare import Prepared, prepare
-from worker.harvest.relations import Relations, find_relations
-from worker.harvest.state import SaeState
-from worker.lm.vocabulary import vocabulary
+from worker.harvest.publish import publish
+from worker.harvest.relations import find_relations
 from worker.memory import memory_errors
 from worker.progress import JobContext
 
@@ -41,7 +37,7 @@ def run_harvest(spec: HarvestSpec, job: JobContext) -> dict[str, JsonValue]:
         if existing is None:
             states = OnePass(spec, prepared, job).run()
             relations = find_relations(spec, prepared, states, job)
-            harvest_id = _publish(spec, prepared, states, relations, job)
+            harvest_id = publish(spec, prepared, states, relations, job)
         else:
             harvest_id = existing
             job.log(f"Harvest {existing} is this very harvest; it is used as it is.")
@@ -61,86 +57,6 @@ def run_harvest(spec: HarvestSpec, job: JobContext) -> dict[str, JsonValue]:
 def _finished(prepared: Prepared, job: JobContext) -> int | None:
     with job.scope() as session:
         return harvests.find_finished(session, prepared.spec_hash)
-
-
-def _publish(
-    spec: HarvestSpec,
-    prepared: Prepared,
-    states: Sequence[SaeState],
-    relations: Sequence[Relations],
-    job: JobContext,
-) -> int:
-    job.progress(done=0, total=len(states), unit="SAEs", phase="publishing")
-    facts = prepared.store.facts
-    kept = [choose_contexts(spec, state) for state in states]
-    contexts = stored_contexts(spec, prepared.store, kept)
-    model_words = vocabulary(prepared.loaded, spec.model_id)
-    began = time.monotonic()
-    with job.scope() as session:
-        model_pk = catalog.save_model(
-            session,
-            model_id=spec.model_id,
-            source=spec.model,
-            info=prepared.loaded.info,
-            vocabulary=model_words,
-        )
-        sae_pks = [
-            catalog.save_sae(
-                session,
-                model_id=spec.model_id,
-                sae_id=entry.sae_id,
-                source=entry.source,
-                info=sae.info,
-                record=sae.record,
-            )
-            for entry, sae in zip(spec.saes, prepared.saes, strict=True)
-        ]
-        harvest_id = harvests.publish(
-            session,
-            job_id=job.job_id,
-            model_pk=model_pk,
-            spec=spec,
-            spec_hash=prepared.spec_hash,
-            corpus_hash=facts.corpus_hash,
-            n_contexts=facts.n_contexts,
-            n_tokens=facts.n_tokens,
-            n_scored=facts.n_scored,
-            contexts=contexts,
-            saes=_one_by_one(
-                spec,
-                prepared,
-                sae_pks=sae_pks,
-                states=states,
-                kept=kept,
-                relations=relations,
-                job=job,
-            ),
-        )
-    n_features = sum(sae.info.d_sae for sae in prepared.saes)
-    rate = n_features / max(time.monotonic() - began, 1e-9)
-    job.log(f"Harvest {harvest_id}: {n_features:,} features written, {rate:,.0f} a second.")
-    return harvest_id
-
-
-def _one_by_one(
-    spec: HarvestSpec,
-    prepared: Prepared,
-    *,
-    sae_pks: Sequence[int],
-    states: Sequence[SaeState],
-    kept: Sequence[ContextRows],
-    relations: Sequence[Relations],
-    job: JobContext,
-) -> Iterator[tuple[int, SaeHarvest]]:
-    """One SAE in memory at a time."""
-    rows = zip(sae_pks, states, kept, relations, strict=True)
-    for place, (sae_pk, state, contexts, related) in enumerate(rows):
-        job.check()
-        yield (
-            sae_pk,
-            sae_harvest(spec, prepared.store, state=state, kept=contexts, relations=related),
-        )
-        job.progress(done=place + 1, total=len(states), unit="SAEs", phase="publishing")
 
 
 def _clear(work_dir: Path) -> None:

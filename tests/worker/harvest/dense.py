@@ -26,9 +26,21 @@ def draw(seed: int, n_contexts: int, n: int) -> list[int]:
     return sorted(range(n_contexts), key=lambda c: (key(seed, 1, c), c))[:n]
 
 
-def kept(acts, feature: int, *, n_top: int, n_sampled: int, n_per_band: int, seed: int):
-    """(band, context) of one feature, in the order of pages; acts is [context, pos, feature]."""
+def peaks(acts, feature: int):
+    """Largest activation of each context; values that differ by rounding alone become equal.
+
+    Two contexts that begin alike have equal activations there, up to rounding.
+    """
     peak = acts[:, :, feature].max(axis=1)
+    order = np.argsort(peak)
+    for lower, upper in zip(order, order[1:], strict=False):
+        if peak[upper] - peak[lower] <= 3e-6 * peak[upper]:
+            peak[upper] = peak[lower]
+    return peak
+
+
+def kept(peak, feature: int, *, n_top: int, n_sampled: int, n_per_band: int, seed: int):
+    """(band, context) of one feature, in the order of pages, by each context's peak."""
     firing = [c for c in range(len(peak)) if peak[c] > 0]
     by_peak = sorted(firing, key=lambda c: (-peak[c], c))
     top = by_peak[:n_top]
