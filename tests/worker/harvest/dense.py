@@ -1,5 +1,6 @@
 """The same numbers by brute force: dense arrays, plain loops, no code of the harvest."""
 
+import itertools
 import math
 from fractions import Fraction
 
@@ -33,7 +34,7 @@ def peaks(acts, feature: int):
     """
     peak = acts[:, :, feature].max(axis=1)
     order = np.argsort(peak)
-    for lower, upper in zip(order, order[1:], strict=False):
+    for lower, upper in itertools.pairwise(order):
         if peak[upper] - peak[lower] <= 3e-6 * peak[upper]:
             peak[upper] = peak[lower]
     return peak
