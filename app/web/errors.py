@@ -7,7 +7,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, Response
 from starlette.exceptions import HTTPException
 
-from app.web import render
+from app.web import i18n, middleware, render
 from app.web.i18n import gettext
 from core import errors
 
@@ -27,7 +27,19 @@ logger = logging.getLogger(__name__)
 
 
 def respond(request: Request, error: Exception) -> Response:
-    """The answer to any error of a page: a whole page, or a toast where htmx asked."""
+    """The answer to any error of a page: a whole page, or a toast where htmx asked.
+
+    An unforeseen error comes here past every middleware, so that language and headers are set
+    once more.
+    """
+    i18n.current.set(middleware.language_of(request.scope))
+    response = _answer(request, error)
+    for name, value in middleware.SECURITY_HEADERS.items():
+        response.headers.setdefault(name, value)
+    return response
+
+
+def _answer(request: Request, error: Exception) -> Response:
     status, message, hint = describe(error)
     title = heading(status)
     if render.is_partial(request):

@@ -37,12 +37,7 @@ class LocaleMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        headers = Headers(scope=scope)
-        asked = parse_qs(scope["query_string"].decode("latin-1")).get("lang", [None])[0]
-        language = i18n.choose_language(
-            asked, _cookie(headers, "lang"), accept=headers.get("accept-language", "")
-        )
-        token = i18n.current.set(language)
+        token = i18n.current.set(language_of(scope))
         try:
             await self._app(scope, receive, send)
         finally:
@@ -115,6 +110,15 @@ class _EtagSender:
             del headers["content-length"]
         await self._send(start)
         await self._send({"type": "http.response.body", "body": bytes(self._body)})
+
+
+def language_of(scope: Scope) -> str:
+    """The language that a request asks for."""
+    headers = Headers(scope=scope)
+    asked = parse_qs(scope["query_string"].decode("latin-1")).get("lang", [None])[0]
+    return i18n.choose_language(
+        asked, _cookie(headers, "lang"), accept=headers.get("accept-language", "")
+    )
 
 
 def _is_page(start: Message) -> bool:
