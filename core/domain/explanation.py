@@ -142,6 +142,26 @@ class SimulationMode(StrEnum):
     TOKEN_LOOKUP = "token_lookup"  # noqa: S105 - offline baseline
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Simulation:
+    """Activations of one context as predicted from an explanation.
+
+    Attributes:
+        values: expected value of each token on the simulator's scale, from 0; None where that
+            token alone failed.
+        scale_top: largest number of the scale: 10, or 9 where "10" is two tokens.
+        mass: mean share of probability that fell on numbers; None without log-probabilities.
+            Below 0.5 the simulator hardly answered the question.
+        judge: name of the simulating model.
+    """
+
+    values: tuple[float | None, ...]
+    mode: SimulationMode
+    scale_top: int
+    mass: float | None
+    judge: str
+
+
 class Missing(StrEnum):
     """Why a metric has no value."""
 
