@@ -55,7 +55,7 @@ def read_settings(**changes: object) -> Settings:
 def run(app: typer.Typer) -> int:
     """Run the command line; returns the exit code, 2 for an error told in words."""
     try:
-        app()
+        app(prog_name="sparsight")
     except Cancelled:
         return EXIT_STOPPED
     except SparsightError as error:
