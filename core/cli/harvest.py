@@ -57,6 +57,7 @@ def worker_at_hand(settings: Settings, *, verbose: bool) -> Iterator[tuple[str, 
     """
     if settings.database_url is None and is_up(settings.data_dir) is not None:
         with database(None, settings.data_dir) as url:
+            migrate(url)  # the other process may still be starting
             yield url, None
         return
     if settings.database_url is not None and _has_worker(settings.database_url):
