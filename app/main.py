@@ -18,7 +18,7 @@ from starlette.exceptions import HTTPException
 from app.api import errors as api_errors
 from app.api.document import add_document
 from app.api.guard import RequestGuard, allowed_hosts
-from app.api.routes import api_router
+from app.api.routes import add_api
 from app.deps import Resources
 from app.web import errors as page_errors
 from app.web.site import add_pages
@@ -62,14 +62,15 @@ def create_app(settings: Settings, *, stopping: threading.Event | None = None) -
         openapi_url=None,  # app.api serves the API's own document, without the pages
         docs_url=None,
         redoc_url=None,
-        max_body_size=MAX_BODY_BYTES,
     )
-    app.include_router(api_router)
     add_document(app)
+    add_api(app)
     add_pages(app)
     for kind in (SparsightError, HTTPException, RequestValidationError, Exception):
         app.add_exception_handler(kind, _answer_error)
-    app.add_middleware(RequestGuard, allowed=allowed_hosts(settings.host))
+    named = (name.strip() for name in settings.allowed_hosts.split(","))
+    allowed = allowed_hosts(settings.host, filter(None, named))
+    app.add_middleware(RequestGuard, allowed=allowed, max_body_bytes=MAX_BODY_BYTES)
     return app
 
 
@@ -99,7 +100,7 @@ class Server(uvicorn.Server):
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A socket bound to the address.
+    """A socket that listens on the address.
 
     Raises:
         PortTaken: another program listens there, or the address is not this machine's.
@@ -109,6 +110,7 @@ def listen(host: str, port: int) -> socket.socket:
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         bound.bind((host.strip("[]"), port))
+        bound.listen()  # callers wait from now on, in place of being refused
     except OSError as error:
         bound.close()
         if error.errno == errno.EADDRINUSE:

@@ -13,12 +13,12 @@ from collections.abc import Iterable
 from http import HTTPStatus
 from ipaddress import ip_address
 
-from core.log import request_id
-from fastapi import Request
+from fastapi import HTTPException, Request
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.errors import error_response
+from core.log import request_id
 
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
@@ -41,14 +41,17 @@ def allowed_hosts(host: str, configured: Iterable[str] = ()) -> frozenset[str] |
 
 
 class RequestGuard:
-    """Refuses foreign hosts and foreign origins, and numbers each request."""
+    """Refuses foreign hosts, foreign origins and bodies that are too large; numbers requests."""
 
-    def __init__(self, app: ASGIApp, *, allowed: frozenset[str] | None) -> None:
+    def __init__(
+        self, app: ASGIApp, *, allowed: frozenset[str] | None, max_body_bytes: int
+    ) -> None:
         self._app = app
         self._allowed = allowed
+        self._max_body_bytes = max_body_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Passes a request on, or answers 403 or 421."""
+        """Passes a request on, or answers 403, 413 or 421."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -58,7 +61,8 @@ class RequestGuard:
         token = request_id.set(number)
         try:
             refusal = self._refusal(Request(scope), headers)
-            await (refusal or self._app)(scope, receive, _with_id(send, number))
+            counted = _counted(receive, self._max_body_bytes)
+            await (refusal or self._app)(scope, counted, _with_id(send, number))
         finally:
             request_id.reset(token)
 
@@ -79,6 +83,15 @@ class RequestGuard:
                 code="cross_site",
                 message="A page of another site may not change anything here.",
                 hint="Send the request from this site, or from a program.",
+            )
+        length = headers.get("content-length", "0")
+        if length.isdecimal() and int(length) > self._max_body_bytes:
+            return error_response(
+                request,
+                HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+                code="too_large",
+                message="The request is too large.",
+                hint=f"Send at most {self._max_body_bytes:,} bytes at once.",
             )
         return None
 
@@ -105,6 +118,21 @@ def _request_id(headers: Headers) -> str:
     """The caller's number if it is harmless, else a new one."""
     given = headers.get("x-request-id", "")
     return given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex[:16]
+
+
+def _counted(receive: Receive, limit: int) -> Receive:
+    """Receives a body that does not tell its length up to a limit; beyond it, answers 413."""
+    n_bytes = 0
+
+    async def receive_counted() -> Message:
+        nonlocal n_bytes
+        message = await receive()
+        n_bytes += len(message.get("body", b""))
+        if n_bytes > limit:
+            raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+        return message
+
+    return receive_counted
 
 
 def _with_id(send: Send, number: str) -> Send:

@@ -94,7 +94,7 @@ def feature_query(
             max_length=200,
             pattern=r"^[^\x00]*$",
             description="next_after of the page before; of the same filters and order.",
-            examples=["0.0031,2511"],
+            examples=["0.0031_2511"],
         ),
     ] = None,
     limit: LimitQuery = 50,

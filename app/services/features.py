@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 
-from app.services.catalog import vocabulary
+from app.services import catalog
 from core.autointerp.records import format_record, make_record, normalise_openai
 from core.db.repositories import features
 from core.db.session import Session
@@ -113,7 +113,7 @@ def raw_records(
     page = feature_page(
         session, feature=feature, harvest_id=harvest_id, include_random=band is Band.RANDOM
     )
-    words = vocabulary(session, model_id=feature.model_id, revision=page.harvest.model_revision)
+    words = catalog.page_vocabulary(session, page)
     contexts = [c for c in page.contexts if band is None or c.band is band][:limit]
     top = page.stats.max_activation
     return RawRecords(
@@ -130,7 +130,7 @@ def _raw(
 ) -> RawRecord:
     ids = context.token_ids.tolist()
     record = make_record(
-        [words.tokens[i] for i in ids],
+        [catalog.token(words, i).raw for i in ids],
         context.activations.tolist(),
         scored=[i not in words.special_ids for i in ids],
     )
@@ -161,7 +161,18 @@ def scatter(
     Raises:
         NotFound: no such model, SAE or harvest.
     """
-    raise NotImplementedError
+    sae = catalog.get_sae(session, model_id=model_id, sae_id=sae_id, harvest_id=harvest_id)
+    if sae.harvest is None:
+        raise NotFound(f"{sae_id} has no finished harvest.", hint="Start a harvest with it.")
+    columns = features.feature_stats(
+        session, model_id=model_id, sae_id=sae_id, harvest_id=sae.harvest.harvest_id
+    )
+    return FeatureScatter(
+        harvest_id=sae.harvest.harvest_id,
+        density=columns.density,
+        max_activation=columns.max_activation,
+        mean_activation=columns.mean_activation,
+    )
 
 
 def random_feature(

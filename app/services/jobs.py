@@ -66,7 +66,7 @@ def events_after(
     Raises:
         NotFound: no such job.
     """
-    jobs.get_job(session, job_id)
+    jobs.get_card(session, job_id)
     return jobs.events_after(session, job_id, seq=seq, limit=limit)
 
 
@@ -92,7 +92,7 @@ async def event_stream(
 def _look(scope: SessionScope, job_id: int, seq: int) -> tuple[tuple[JobEvent, ...], bool]:
     """New events, and whether the job was final before they were read."""
     with scope() as session:
-        state = jobs.get_job(session, job_id).card.state
+        state = jobs.get_card(session, job_id).state
         return (
             jobs.events_after(session, job_id, seq=seq, limit=_EVENTS_A_POLL),
             state in FINAL_STATES,

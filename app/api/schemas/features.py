@@ -88,7 +88,7 @@ class Context(Schema):
         return cls.model_construct(
             context_index=context.context_index,
             band=band_name(context.band),
-            max_activation=float(context.activations[peak]),
+            max_activation=shortest(float(context.activations[peak])),
             peak=peak,
             token_ids=ids,
             tokens=[token(words, token_id).text for token_id in ids],
@@ -128,7 +128,7 @@ class FeatureListBody(Schema):
     features: list[FeatureRow] = Field(description="In the order asked for.")
     n_matching: int = Field(description="Features that match, on all pages.", examples=[4_587])
     next_after: str | None = Field(
-        description="Value of after for the next page; null on the last.", examples=["0.0031,2511"]
+        description="Value of after for the next page; null on the last.", examples=["0.0031_2511"]
     )
 
     @classmethod

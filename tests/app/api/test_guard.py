@@ -15,7 +15,8 @@ def client():
     app = FastAPI()
     app.add_api_route("/read", lambda: "read", methods=["GET"])
     app.add_api_route("/change", lambda: "changed", methods=["POST", "DELETE"])
-    app.add_middleware(RequestGuard, allowed=allowed_hosts("127.0.0.1", ["lab.example"]))
+    allowed = allowed_hosts("127.0.0.1", ["lab.example"])
+    app.add_middleware(RequestGuard, allowed=allowed, max_body_bytes=100)
     return TestClient(app, base_url="http://127.0.0.1:8750")
 
 
@@ -89,3 +90,10 @@ def test_a_callers_number_is_kept_if_it_is_harmless(client):
     forged = client.get("/read", headers={"x-request-id": "a b<script>"})
     assert given.headers["x-request-id"] == "trace-1.a"
     assert re.fullmatch("[0-9a-f]{16}", forged.headers["x-request-id"])
+
+
+def test_a_body_that_says_it_is_too_large_is_not_read(client):
+    answer = client.post("/change", content=b"x" * 101)
+    assert answer.status_code == 413
+    assert answer.json()["error"]["code"] == "too_large"
+    assert client.post("/change", content=b"x" * 100).status_code == 200
