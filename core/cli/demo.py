@@ -15,7 +15,7 @@ from core.cli.stack import (
     stop_on_signals,
 )
 from core.db.repositories import harvests, jobs
-from core.db.session import Session, SessionScope, make_engine, session_scope
+from core.db.session import SessionScope, make_engine, session_scope
 from core.domain.harvest import HarvestSpec
 from core.domain.job import JobState, spec_json
 from core.errors import Cancelled
@@ -74,7 +74,8 @@ def demo_job(scope: SessionScope, spec: HarvestSpec) -> int | None:
     """
     with scope() as session:
         known = jobs.find_by_spec(session, spec_json(spec))
-        if any(card.state is JobState.SUCCEEDED for card in known) and _is_there(session, spec):
+        stored = {harvest.harvest_id for harvest in harvests.list_harvests(session)}
+        if any((card.result or {}).get("harvest_id") in stored for card in known):
             return None
         active = next((card for card in known if card.active), None)
         if active is not None:
@@ -84,10 +85,3 @@ def demo_job(scope: SessionScope, spec: HarvestSpec) -> int | None:
             control.resume(session, stopped.job_id)
             return stopped.job_id
         return control.submit(session, spec)
-
-
-def _is_there(session: Session, spec: HarvestSpec) -> bool:
-    """Whether a harvest of one of these jobs has not been deleted."""
-    made = {card.job_id for card in jobs.find_by_spec(session, spec_json(spec))}
-    found = harvests.list_harvests(session, model_id=spec.model_id)
-    return any(harvest.job_id in made for harvest in found)

@@ -110,8 +110,7 @@ def tell_end(card: JobCard) -> int:
         took = f" in {duration((card.finished_at - card.started_at).total_seconds())}"
     match card.state:
         case JobState.SUCCEEDED:
-            facts = ", ".join(_fact(name, value) for name, value in (card.result or {}).items())
-            say(f"Job {card.job_id} succeeded{took}. {facts}".strip(), style="green")
+            say(f"Job {card.job_id} succeeded{took}. {_facts(card.result or {})}", style="green")
             return 0
         case JobState.FAILED:
             say(f"Job {card.job_id} failed: {card.error_message}", style="red")
@@ -123,9 +122,14 @@ def tell_end(card: JobCard) -> int:
             return 130
 
 
-def _fact(name: str, value: JsonValue) -> str:
-    shown = f"{value:,}" if isinstance(value, int) and not name.endswith("_id") else value
-    return f"{name.replace('_', ' ')}: {shown}"
+def _facts(result: Mapping[str, JsonValue]) -> str:
+    """The counts in a job's result: ``n_tokens`` becomes ``717 tokens``."""
+    counts = {
+        name.removeprefix("n_").replace("_", " "): value
+        for name, value in result.items()
+        if name.startswith("n_") and isinstance(value, int)
+    }
+    return ", ".join(f"{value:,} {name}" for name, value in counts.items())
 
 
 def _stepper(stack: Stack | None) -> Callable[[], None]:

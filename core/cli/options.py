@@ -29,7 +29,8 @@ Model = Annotated[
 Sae = Annotated[
     list[str] | None,
     typer.Option(
-        help="A sae-lens folder, a params.npz, or RELEASE:ID of sae-lens; NAME=… gives it an id. "
+        help="A sae-lens folder, a params.npz, or RELEASE:ID of sae-lens; NAME=… gives it an id, "
+        "…@HOOK its hook point where the files do not name it. "
         "Give the option again for more layers."
     ),
 ]

@@ -21,6 +21,7 @@ from core.errors import CorpusUnreadable, Invalid, ModelMissing
 
 _WHEEL = re.compile(r"[\w.-]+==[\w.+!-]+#[0-9a-f]{64}")
 _HUB = re.compile(r"[\w.-]+(/[\w.-]+)?(@[\w./-]+)?")
+_HOOK = re.compile(r"@((?:blocks\.\d+\.)?hook_\w+)$")
 _TEXT_SUFFIXES = {".txt", ".md", ".jsonl", ".json", ".parquet"}
 
 
@@ -54,14 +55,19 @@ def parse_model(text: str) -> ModelSource:
 
 
 def parse_sae(text: str) -> SaeEntry:
-    """An SAE with its id: ``id=source``, or a source that the id can be made from.
+    """An SAE with its id and hook point: ``id=source@hook``, of which the source alone is needed.
 
+    >>> parse_sae("rel:layer_3/width_16k@blocks.3.hook_resid_post").source.hook_name
+    'blocks.3.hook_resid_post'
     >>> parse_sae("gemma-scope-2b-pt-res-canonical:layer_12/width_16k/canonical").sae_id
     '12-gemma-scope-2b-pt-res-canonical-width_16k-canonical'
     """
     named, _, rest = text.partition("=")
     sae_id, source = (named, rest) if rest else (None, text)
-    found = _sae_source(source)
+    hook = _HOOK.search(source)
+    found = _sae_source(source[: hook.start()] if hook else source)
+    if hook:
+        found = found.model_copy(update={"hook_name": hook[1]})
     return SaeEntry(sae_id=check_sae_id(sae_id) if sae_id else _sae_id(found), source=found)
 
 
