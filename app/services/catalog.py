@@ -140,9 +140,15 @@ def token(words: Vocabulary, token_id: int) -> VocabularyToken:
     return VocabularyToken(
         token_id=token_id,
         raw=raw,
-        text=raw.decode("utf-8", errors="replace"),
+        text=token_text(words, token_id),
         special=token_id in words.special_ids,
     )
+
+
+def token_text(words: Vocabulary, token_id: int) -> str:
+    """A token's text alone, as VocabularyToken has it."""
+    raw = words.tokens[token_id] if 0 <= token_id < len(words.tokens) else b""
+    return raw.decode("utf-8", errors="replace")
 
 
 def find_tokens(

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from enum import StrEnum
 
 from app.services import catalog, features
+from app.services.export import in_blocks
 from core.db.session import Session, SessionScope
 from core.domain.ids import FeatureId
 from core.domain.views import FeaturePage, Vocabulary
@@ -38,7 +39,8 @@ def peer_export(
         chosen = sae.harvest.harvest_id if sae.harvest else harvest_id
         revision = sae.harvest.model_revision if sae.harvest else None
         words = catalog.vocabulary(session, model_id=model_id, revision=revision)
-    return _lines(scope, words, model_id=model_id, sae_id=sae_id, harvest_id=chosen, form=form)
+    lines = _lines(scope, words, model_id=model_id, sae_id=sae_id, harvest_id=chosen, form=form)
+    return in_blocks(lines)
 
 
 def dashboard_batch(

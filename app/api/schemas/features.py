@@ -8,7 +8,7 @@ from pydantic import Field
 
 from app.api.schemas.base import Schema
 from app.api.schemas.catalog import Harvest, Sae
-from app.services.catalog import token
+from app.services.catalog import token_text
 from app.services.features import FeatureScatter, RawRecord, RawRecords, shortest
 from core.domain.activation import Band, ContextActivations, FeatureStats
 from core.domain.views import (
@@ -31,7 +31,7 @@ class FeatureToken(Schema):
     @classmethod
     def of(cls, weight: TokenWeight, words: Vocabulary) -> Self:
         """The body of a weighted token."""
-        text = token(words, weight.token_id).text
+        text = token_text(words, weight.token_id)
         return cls(token_id=weight.token_id, text=text, value=weight.value)
 
 
@@ -91,7 +91,7 @@ class Context(Schema):
             max_activation=shortest(float(context.activations[peak])),
             peak=peak,
             token_ids=ids,
-            tokens=[token(words, token_id).text for token_id in ids],
+            tokens=[token_text(words, token_id) for token_id in ids],
             activations=plain(context.activations),
             source=context.source,
             document=context.document,
@@ -117,7 +117,7 @@ class FeatureRow(Stats):
         return cls(
             **stats_values(card.stats),
             peak_token=None if card.stats.dead else FeatureToken.of(peak, words),
-            promoted=[token(words, token_id).text for token_id in card.promoted],
+            promoted=[token_text(words, token_id) for token_id in card.promoted],
             preview=None if card.preview is None else Context.of(card.preview, words),
         )
 
