@@ -1,4 +1,6 @@
-"""Copies browser libraries from node_modules into static/vendor, with licences and hashes.
+"""Copies browser libraries from node_modules, with licences and hashes.
+
+What is served goes to static/vendor, what only tests use to tests/browser/vendor.
 
 ``npm ci --ignore-scripts && python tools/vendor.py`` writes the tree anew; with ``--check`` the
 files are only held against MANIFEST.json, which needs neither node nor network.
@@ -15,7 +17,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 MODULES = ROOT / "node_modules"
 VENDOR = ROOT / "static" / "vendor"
-MANIFEST = VENDOR / "MANIFEST.json"
+FOR_TESTS = ROOT / "tests" / "browser" / "vendor"
+MANIFEST = "MANIFEST.json"
 SOURCE_MAP = re.compile(r"\n?(//[#@] sourceMappingURL=\S*|/\*[#@] sourceMappingURL=.*?\*/)\s*$")
 SPDX = {"BSD-0-Clause": "0BSD"}
 ICONS = [
@@ -105,6 +108,8 @@ PACKAGES = (
     ),
     Package("lucide-static", "lucide", ()),
 )
+TEST_PACKAGES = (Package("axe-core", "axe-core", ("axe.min.js",)),)
+TREES = {VENDOR: PACKAGES, FOR_TESTS: TEST_PACKAGES}
 
 
 def sprite() -> str:
@@ -118,11 +123,11 @@ def sprite() -> str:
     return '<svg xmlns="http://www.w3.org/2000/svg">\n' + "\n".join(symbols) + "\n</svg>\n"
 
 
-def copy_package(package: Package) -> dict[str, object]:
-    """A package's files copied, and its entry of the manifest."""
+def copy_package(package: Package, tree: Path) -> dict[str, object]:
+    """A package's files copied below a tree, and its entry of the manifest."""
     source = MODULES / package.npm
     described = json.loads((source / "package.json").read_text(encoding="utf-8"))
-    target = VENDOR / f"{package.name}-{described['version']}"
+    target = tree / f"{package.name}-{described['version']}"
     target.mkdir(parents=True)
     shutil.copy(source / "LICENSE", target / "LICENSE")
     for file in package.files:
@@ -140,7 +145,7 @@ def copy_package(package: Package) -> dict[str, object]:
         "npm": package.npm,
         "version": described["version"],
         "licence": SPDX.get(licence, licence),
-        "files": {path.relative_to(VENDOR).as_posix(): digest(path) for path in listing(target)},
+        "files": {path.relative_to(tree).as_posix(): digest(path) for path in listing(target)},
     }
 
 
@@ -154,12 +159,12 @@ def digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def differences() -> list[str]:
-    """Files that MANIFEST.json does not describe as they are; empty when all is well."""
-    manifest = json.loads(MANIFEST.read_text(encoding="utf-8"))
+def differences(tree: Path = VENDOR) -> list[str]:
+    """Files that a tree's manifest does not describe as they are; empty when all is well."""
+    manifest = json.loads((tree / MANIFEST).read_text(encoding="utf-8"))
     said = {path: sha for entry in manifest["packages"] for path, sha in entry["files"].items()}
-    there = {path.relative_to(VENDOR).as_posix(): path for path in listing(VENDOR)}
-    del there[MANIFEST.name]
+    there = {path.relative_to(tree).as_posix(): path for path in listing(tree)}
+    del there[MANIFEST]
     found = [path for path in said if path not in there or digest(there[path]) != said[path]]
     return sorted(found + [path for path in there if path not in said])
 
@@ -167,13 +172,15 @@ def differences() -> list[str]:
 def main() -> None:
     """Copy, or check with ``--check``."""
     if "--check" in sys.argv[1:]:
-        wrong = differences()
-        sys.exit(f"differ from MANIFEST.json: {', '.join(wrong)}" if wrong else 0)
+        wrong = [path for tree in TREES for path in differences(tree)]
+        sys.exit(f"differ from their manifest: {', '.join(wrong)}" if wrong else 0)
     if not MODULES.is_dir():
         sys.exit("There is no node_modules: run npm ci --ignore-scripts first.")
-    shutil.rmtree(VENDOR, ignore_errors=True)
-    entries = [copy_package(package) for package in PACKAGES]
-    MANIFEST.write_text(json.dumps({"packages": entries}, indent=2) + "\n", encoding="utf-8")
+    for tree, packages in TREES.items():
+        shutil.rmtree(tree, ignore_errors=True)
+        entries = [copy_package(package, tree) for package in packages]
+        text = json.dumps({"packages": entries}, indent=2) + "\n"
+        (tree / MANIFEST).write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

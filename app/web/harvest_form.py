@@ -28,6 +28,8 @@ NUMBERS = (
     "n_neighbours",
     "n_logits",
     "seed",
+    "tile_contexts",
+    "batch_tiles",
 )
 MAX_SAES = 200
 

@@ -84,7 +84,7 @@ def test_empty_rows_of_saes_are_left_out():
 
 def test_problems_of_no_field_are_told_apart():
     form = harvest_form.from_preset("own")
-    problem = harvest_form.FieldProblem(path="tile_contexts", message="Too large.")
+    problem = harvest_form.FieldProblem(path="shard_contexts", message="Too large.")
     other = harvest_form.FieldProblem(path="model_id", message="Needed.")
     broken = form.with_problems((problem, other))
     assert broken.loose_problems == (problem,)
