@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from core.domain.explanation import Number
 from core.domain.llm import Usage
 from core.llm.prices import PriceTable
 
@@ -77,5 +78,5 @@ class Budget:
         self.spent_cost += self._prices.cost(self._model, used) or 0.0
 
 
-def _over(value: float, limit: float | None) -> bool:
+def _over(value: Number, limit: Number | None) -> bool:
     return limit is not None and value > limit
