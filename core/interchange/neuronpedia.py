@@ -8,6 +8,7 @@ importer does.
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from core.domain.activation import Band, ContextActivations
 from core.domain.views import FeaturePage, TokenWeight, Vocabulary
@@ -17,7 +18,7 @@ UPLOAD_TOKENS = 1_024  # most tokens of one activation
 UPLOAD_LOGITS = 20
 CREATOR_ID = "clkht01d40000jv08hvalcvly"  # the seed user that owns public activations there
 
-Row = dict[str, object]
+Row = dict[str, Any]  # of JSON
 
 
 def upload_batch(
@@ -31,7 +32,7 @@ def upload_batch(
         model_id: the model's id there.
         source: the SAE's id there, e.g. ``12-gemmascope-res-16k``.
     """
-    features: list[object] = [_upload_feature(p, words) for p in pages if not p.stats.dead]
+    features = [_upload_feature(p, words) for p in pages if not p.stats.dead]
     return {"modelId": model_id, "source": source, "features": features}
 
 
@@ -139,7 +140,7 @@ def text_of(words: Vocabulary, token_id: int) -> str:
     return raw.decode("utf-8", errors="replace").replace("\0", " ")
 
 
-def _upload_feature(page: FeaturePage, words: Vocabulary) -> object:
+def _upload_feature(page: FeaturePage, words: Vocabulary) -> Row:
     return {
         "index": page.stats.index,
         "density": page.stats.density,
@@ -149,10 +150,10 @@ def _upload_feature(page: FeaturePage, words: Vocabulary) -> object:
     }
 
 
-def _upload_activation(page: FeaturePage, context: ContextActivations, words: Vocabulary) -> object:
+def _upload_activation(page: FeaturePage, context: ContextActivations, words: Vocabulary) -> Row:
     ids = context.token_ids.tolist()[:UPLOAD_TOKENS]
     low, high, share = _bin(page, context)
-    body: dict[str, object] = {
+    body: Row = {
         "tokens": [text_of(words, token_id) for token_id in ids],
         "values": context.activations.tolist()[:UPLOAD_TOKENS],
     }
@@ -161,7 +162,7 @@ def _upload_activation(page: FeaturePage, context: ContextActivations, words: Vo
     return body
 
 
-def _logits(weights: Sequence[TokenWeight], words: Vocabulary) -> object:
+def _logits(weights: Sequence[TokenWeight], words: Vocabulary) -> list[Row]:
     return [
         {"token": text_of(words, weight.token_id), "value": weight.value}
         for weight in weights[:UPLOAD_LOGITS]

@@ -10,12 +10,12 @@ from collections.abc import Sequence
 
 from core.domain.activation import Band, ContextActivations
 from core.domain.views import FeaturePage, Neighbour, Vocabulary
-from core.interchange.neuronpedia import feature_row, source_set, text_of
+from core.interchange.neuronpedia import Row, feature_row, source_set, text_of
 
 BATCH_FEATURES = 128
 
 
-def batch(pages: Sequence[FeaturePage], words: Vocabulary, *, model_id: str, sae_id: str) -> object:
+def batch(pages: Sequence[FeaturePage], words: Vocabulary, *, model_id: str, sae_id: str) -> Row:
     """One ``batch-N.json``.
 
     Args:
@@ -35,7 +35,7 @@ def batch(pages: Sequence[FeaturePage], words: Vocabulary, *, model_id: str, sae
     }
 
 
-def _feature(page: FeaturePage, words: Vocabulary) -> object:
+def _feature(page: FeaturePage, words: Vocabulary) -> Row:
     row = feature_row(page)
     kept = (
         "neuron_alignment_indices",
@@ -67,7 +67,7 @@ def _feature(page: FeaturePage, words: Vocabulary) -> object:
     }
 
 
-def _correlated(near: Sequence[Neighbour]) -> dict[str, object]:
+def _correlated(near: Sequence[Neighbour]) -> Row:
     return {
         "correlated_features_indices": [neighbour.index for neighbour in near],
         "correlated_features_pearson": [neighbour.value for neighbour in near],
@@ -75,7 +75,7 @@ def _correlated(near: Sequence[Neighbour]) -> dict[str, object]:
     }
 
 
-def _activation(page: FeaturePage, context: ContextActivations, words: Vocabulary) -> object:
+def _activation(page: FeaturePage, context: ContextActivations, words: Vocabulary) -> Row:
     top = context.band is Band.TOP
     peaks = [float(c.activations[c.peak]) for c in page.contexts if c.band is context.band]
     return {
