@@ -76,6 +76,7 @@ async def serve(
 ) -> int:
     """Run the queues until a signal comes or something essential is lost."""
     logging.getLogger("procrastinate").setLevel(logging.WARNING)  # it tells every tick
+    logging.getLogger("psycopg.pool").setLevel(logging.ERROR)  # it tells every try
     engine = make_engine(url, pool_size=4)
     station = Station(
         scope=session_scope(engine),

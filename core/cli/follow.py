@@ -12,8 +12,10 @@ from core.db.repositories import jobs
 from core.db.session import SessionScope
 from core.domain.job import EventKind, JobCard, JobEvent, JobState
 from core.domain.job import Progress as JobProgress
+from core.errors import DatabaseUnavailable
 
 LOOK_SECONDS = 0.5
+PATIENCE_SECONDS = 90.0  # a database that restarts is waited for
 LINE_SECONDS = 15.0  # between two lines of progress where there is no terminal
 _LOUD = {"warning": "yellow", "error": "red", "critical": "red"}
 
@@ -33,6 +35,7 @@ class Follower:
         self._verbose = verbose
         self._seq = 0
         self._looked = 0.0
+        self._heard = time.monotonic()
         self._line_at = 0.0
         self._phase = ""
         self._bar = Progress(
@@ -58,14 +61,20 @@ class Follower:
         self._bar.stop()
 
     def look(self) -> JobCard | None:
-        """Show what is new; returns the job, or None if it was looked at a moment ago."""
+        """Show what is new; returns the job, None if there is nothing to see just now."""
         now = time.monotonic()
         if now - self._looked < LOOK_SECONDS:
             return None
         self._looked = now
-        with self._scope() as session:
-            card = jobs.get_card(session, self._job_id)
-            events = jobs.events_after(session, self._job_id, seq=self._seq)
+        try:
+            with self._scope() as session:
+                card = jobs.get_card(session, self._job_id)
+                events = jobs.events_after(session, self._job_id, seq=self._seq)
+        except DatabaseUnavailable:
+            if now - self._heard > PATIENCE_SECONDS:
+                raise
+            return None
+        self._heard = now
         for event in events:
             self._seq = event.seq
             self._show(event)

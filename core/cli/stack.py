@@ -171,6 +171,8 @@ def stop_on_signals() -> Iterator[None]:
 
     wanted = (signal.SIGTERM, signal.SIGHUP)
     before = [signal.signal(number, end) for number in wanted]
+    # A shell starts background commands with SIGINT ignored; whoever sends it means it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         yield
     finally:

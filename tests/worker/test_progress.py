@@ -60,6 +60,8 @@ def test_progress_is_written_with_rate_and_remaining_time(session_scope, tmp_pat
         job.progress(done=110, total=200, unit="contexts", phase="reading")
         job.flush()
         shown = card_of(session_scope, job.job_id).progress
+    assert shown is not None
+    assert shown.rate is not None
     assert (shown.done, shown.total, shown.phase) == (110, 200, "reading")
     assert 5 < shown.rate < 20
     assert shown.remaining_seconds == pytest.approx(90 / shown.rate)
@@ -145,9 +147,12 @@ def test_after_a_takeover_nothing_is_written_and_the_job_is_told(session_scope, 
 
 def test_threads_may_report_at_once(session_scope, tmp_path):
     with claimed_job(session_scope, job_spec(), tmp_path) as job:
-        threads = [
-            threading.Thread(target=lambda: [job.log(f"{n}") for n in range(20)]) for _ in range(5)
-        ]
+
+        def report():
+            for number in range(20):
+                job.log(f"{number}")
+
+        threads = [threading.Thread(target=report) for _ in range(5)]
         for thread in threads:
             thread.start()
         for thread in threads:

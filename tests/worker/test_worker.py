@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import text
 
 from core.db.repositories import attempts, jobs
+from core.db.session import SessionScope
 from core.domain.job import EventKind, JobState
 from core.jobs import control
 from tests.support.jobs import (
@@ -25,7 +26,7 @@ from tests.support.jobs import (
 class House:
     """A database, a data folder, and what tests do with jobs."""
 
-    def __init__(self, url, scope, folder):
+    def __init__(self, url: str, scope: SessionScope, folder: Path):
         self.url, self.scope, self.folder = url, scope, folder
 
     def submit(self, behaviour="work", **knobs) -> int:

@@ -34,6 +34,7 @@ def test_a_child_that_dies_is_started_again(tmp_path):
     one = child(tmp_path, "import time; time.sleep(60)")
     step_until(one, lambda: one.pid is not None)
     first = one.pid
+    assert first is not None
     os.kill(first, signal.SIGKILL)
     step_until(one, lambda: one.pid not in {None, first})
     stop_all([one])
@@ -74,6 +75,7 @@ def test_a_child_ends_when_its_parent_is_killed(tmp_path):
     parent = child(tmp_path, parent_code)
     step_until(parent, lambda: parent.last_words().isdigit())
     grandchild = int(parent.last_words())
+    assert parent.pid is not None
     os.kill(parent.pid, signal.SIGKILL)
     wait_for(lambda: not psutil.pid_exists(grandchild), seconds=5)
     stop_all([parent])

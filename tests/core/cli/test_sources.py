@@ -1,5 +1,7 @@
 """Models, SAEs and corpora as a person types them."""
 
+from typing import Any
+
 import pytest
 
 from core.cli.harvest import make_spec
@@ -71,7 +73,7 @@ def test_an_sae_that_is_not_there_is_told(here):
 
 
 def test_a_corpus_is_known_by_its_form(here):
-    limits = {"column": None, "max_tokens": 10, "max_documents": None}
+    limits: dict[str, Any] = {"column": None, "max_tokens": 10, "max_documents": None}
     assert isinstance(parse_corpus("news.jsonl", **limits), FileCorpusSpec)
     assert isinstance(parse_corpus("texts", **limits), FolderCorpusSpec)
     hub = parse_corpus("owner/name:en", **limits)

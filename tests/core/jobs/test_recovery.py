@@ -51,7 +51,7 @@ def test_memory_that_runs_out_is_told_in_words(session):
     recover(session, claim(session, job_id, 2), Crash.OUT_OF_MEMORY)
     card = jobs.get_card(session, job_id)
     assert card.error_code == "out_of_memory"
-    assert "ran out of memory" in card.error_message
+    assert "ran out of memory" in str(card.error_message)
 
 
 def test_a_job_that_was_asked_to_stop_is_cancelled_and_not_tried_again(session):
@@ -122,6 +122,7 @@ def test_a_stalled_entry_is_taken_over_once_however_often_it_is_found(session_sc
         claim(session, job_id)
         session.execute(text("UPDATE procrastinate_jobs SET status = 'doing'"))
         entry = jobs.engine_job_of(session, job_id)
+    assert entry is not None
     found = [(entry, job_id, 1)]
     assert recover_stalled(session_scope, found) == 1
     assert recover_stalled(session_scope, found) == 0
@@ -133,6 +134,7 @@ def test_an_entry_whose_worker_died_before_its_claim_is_put_back(session_scope):
         job_id = control.submit(session, job_spec())
         session.execute(text("UPDATE procrastinate_jobs SET status = 'doing'"))
         entry = jobs.engine_job_of(session, job_id)
+    assert entry is not None
     assert recover_stalled(session_scope, [(entry, job_id, 1)]) == 1
     assert card_of(session_scope, job_id).attempt == 2
 

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 
 import psycopg
 import pytest
+from pydantic import JsonValue
 
 from core.db.repositories import attempts, jobs
 from core.db.repositories.job_events import EVENT_CHANNEL
@@ -90,8 +91,19 @@ def test_a_page_holds_the_newest_lines_of_the_log_in_order(session_scope):
 
 def test_a_job_holds_its_newest_progress(session_scope):
     held = claimed(session_scope)
-    fields = {"total": 9, "unit": "items", "rate": None, "remaining_seconds": None, "phase": "a"}
-    events = [(EventKind.PROGRESS, datetime.now(UTC), {"done": n, **fields}) for n in (1, 2)]
+    fields: dict[str, JsonValue] = {
+        "total": 9,
+        "unit": "items",
+        "rate": None,
+        "remaining_seconds": None,
+        "phase": "a",
+    }
+    events = [
+        (EventKind.PROGRESS, datetime.now(UTC), dict[str, JsonValue](done=n, **fields))
+        for n in (1, 2)
+    ]
     with session_scope() as session:
         attempts.append_events(session, held, events)
-        assert jobs.get_card(session, held.job_id).progress.done == 2
+        progress = jobs.get_card(session, held.job_id).progress
+    assert progress is not None
+    assert progress.done == 2
