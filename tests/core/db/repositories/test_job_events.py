@@ -91,7 +91,8 @@ def test_a_page_holds_the_newest_lines_of_the_log_in_order(session_scope):
 
 def test_a_job_holds_its_newest_progress(session_scope):
     held = claimed(session_scope)
-    fields: dict[str, JsonValue] = {
+    fields: dict[str, JsonValue] = {"total": 9, "unit": "items", "phase": "acting"}
+    fields |= {"rate": None, "remaining_seconds": None}
         "total": 9,
         "unit": "items",
         "rate": None,
