@@ -6,6 +6,7 @@ import numpy as np
 from pydantic import JsonValue, TypeAdapter, ValidationError
 
 from core.domain.harvest import HarvestSpec
+from core.domain.ids import check_model_id, check_sae_id
 from core.errors import Conflict, Invalid
 from worker.corpus.open import open_corpus
 from worker.harvest.corpus_store import CorpusFacts, CorpusStore
@@ -34,10 +35,12 @@ def prepare(spec: HarvestSpec, job: JobContext) -> Prepared:
     """Load model and SAEs, tokenise the corpus, and check that they are those the job began with.
 
     Raises:
+        Invalid: a name that cannot be stored, or a context that is too long for the model.
         SaeMismatch: an SAE does not fit the model.
         CorpusEmpty: the corpus has no text.
         Conflict: model, SAEs or settings changed since the job began.
     """
+    _check_names(spec)
     loaded = _load_model(spec, job)
     saes = tuple(_load_saes(spec, job, loaded))
     store = _tokenised(spec, job, loaded)
@@ -50,6 +53,19 @@ def prepare(spec: HarvestSpec, job: JobContext) -> Prepared:
         )
     job.finish_item("identity", name)
     return Prepared(loaded=loaded, saes=saes, store=store, spec_hash=name)
+
+
+def _check_names(spec: HarvestSpec) -> None:
+    """Names that the database would refuse at the very end are refused at once."""
+    check_model_id(spec.model_id)
+    seen: set[str] = set()
+    for entry in spec.saes:
+        check_sae_id(entry.sae_id)
+        if entry.sae_id in seen:
+            raise Invalid(
+                f"Two SAEs are named {entry.sae_id}.", hint="Give each SAE an id of its own."
+            )
+        seen.add(entry.sae_id)
 
 
 def _load_model(spec: HarvestSpec, job: JobContext) -> LoadedModel:

@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-from core.errors import Conflict, CorpusEmpty, SaeMismatch
+from core.errors import Conflict, CorpusEmpty, Invalid, SaeMismatch
 from tests.support.harvests import (
     gemma_spec,
     harvested,
@@ -51,12 +51,12 @@ def test_batch_and_shard_sizes_do_not_change_a_bit(session_scope, tmp_path):
         assert_equal(run(session_scope, spec.model_copy(update=other), tmp_path), expected)
 
 
-@pytest.mark.parametrize("after", [1, 4, 9])
+@pytest.mark.parametrize("after", [1, 6])
 def test_a_killed_harvest_goes_on_to_the_undisturbed_result(
     session_scope, database_url, tmp_path, after
 ):
     spec = llama_spec(tmp_path, shard_contexts=8)
-    write_corpus_file(tmp_path / "corpus.jsonl", n_documents=150)
+    write_corpus_file(tmp_path / "corpus.jsonl", n_documents=70)
     expected = run(session_scope, spec, tmp_path)
     with claimed_job(session_scope, spec, tmp_path) as job:
         claim = job.claim
@@ -123,6 +123,14 @@ def test_an_sae_of_another_width_is_refused_before_the_pass(session_scope, tmp_p
     np.savez(path, allow_pickle=False, **tensors)
     with pytest.raises(SaeMismatch):
         run(session_scope, spec, tmp_path)
+
+
+def test_names_that_could_not_be_stored_are_refused_at_once(session_scope, tmp_path):
+    spec = gemma_spec(tmp_path)
+    twice = spec.model_copy(update={"saes": spec.saes * 2})
+    for wrong in (twice, spec.model_copy(update={"model_id": "two words"})):
+        with pytest.raises(Invalid):
+            run(session_scope, wrong, tmp_path)
 
 
 def test_an_empty_corpus_is_said_so(session_scope, tmp_path):
