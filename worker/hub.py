@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import huggingface_hub
@@ -10,45 +11,61 @@ from huggingface_hub.errors import (
     HfHubHTTPError,
     HFValidationError,
     LocalEntryNotFoundError,
+    RemoteEntryNotFoundError,
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
 
 from core.errors import DiskFull, DownloadFailed, Invalid, ModelMissing, SparsightError
 
+_CONFIG_FILE = "config.json"
 _TIMEOUT_SECONDS = 15.0
 # The base of every error of the HTTP client that the hub's library uses; not exported by name.
 _HTTP_ERROR: type[Exception] = HfHubHTTPError.__bases__[0]
 _NO_CONNECTION = (_HTTP_ERROR, LocalEntryNotFoundError, ConnectionError, TimeoutError)
 
 
-def resolve_commit(repository: str, revision: str | None) -> str:
-    """The full commit that a repository's branch, tag or commit means now.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HubCommit:
+    """What a repository's branch or tag means.
 
-    Without a network, the commit that was last downloaded under that name.
+    Attributes:
+        sha: full commit.
+        offline: the hub could not be asked; this is what was downloaded last.
+    """
+
+    sha: str
+    offline: bool
+
+
+def resolve_commit(repository: str, revision: str | None) -> HubCommit:
+    """The commit that a repository's branch, tag or commit means now; none means ``main``.
 
     Raises:
         ModelMissing: the hub has no such repository or revision.
         DownloadFailed: the hub cannot be asked and nothing is in its cache.
+        Invalid: this is no name of a repository.
     """
     with hub_errors(repository):
-        cached = huggingface_hub.try_to_load_from_cache(
-            repository, "config.json", revision=revision
-        )
-        commit = Path(cached).parent.name if isinstance(cached, str) else None
-        if commit is not None and commit == revision:
-            return commit
-        try:
-            info = huggingface_hub.HfApi().model_info(
-                repository, revision=revision, timeout=_TIMEOUT_SECONDS
-            )
-        except (RepositoryNotFoundError, RevisionNotFoundError):
-            raise
-        except (_HTTP_ERROR, OSError):
-            if commit is None:
-                raise
-            return commit
-        return info.sha or commit or (revision or "main")
+        if _answers(repository, revision):
+            # By its name, not its commit: so the cache remembers what the name meant.
+            path = huggingface_hub.hf_hub_download(repository, _CONFIG_FILE, revision=revision)
+            return HubCommit(sha=Path(path).parent.name, offline=False)
+        cached = huggingface_hub.try_to_load_from_cache(repository, _CONFIG_FILE, revision=revision)
+    if not isinstance(cached, str):
+        raise _unreachable(repository)
+    return HubCommit(sha=Path(cached).parent.name, offline=True)
+
+
+def _answers(repository: str, revision: str | None) -> bool:
+    """Whether the hub can be reached; one question, without the library's minute of retries."""
+    try:
+        huggingface_hub.HfApi().model_info(repository, revision=revision, timeout=_TIMEOUT_SECONDS)
+    except HfHubHTTPError:
+        raise
+    except (_HTTP_ERROR, OSError):
+        return False
+    return True
 
 
 @contextmanager
@@ -88,6 +105,11 @@ def _translated(error: BaseException, name: str) -> SparsightError | None:
                     f"The Hugging Face hub has no model {name}.",
                     hint="Check the spelling; for a private one log in first: hf auth login",
                 )
+            case RemoteEntryNotFoundError():
+                return ModelMissing(
+                    f"{name} lacks a file that is needed: {_first_line(cause)}",
+                    hint="Choose a repository with config.json and .safetensors files.",
+                )
             case HFValidationError():
                 return Invalid(
                     f"{name!r} is no name of a hub repository.", hint="Write owner/name."
@@ -97,10 +119,10 @@ def _translated(error: BaseException, name: str) -> SparsightError | None:
                     f"The disk is full; {name} could not be stored.",
                     hint="Free some space, or move the cache with HF_HOME.",
                 )
-    return _unreachable(error, name)
+    return _failed(error, name)
 
 
-def _unreachable(error: BaseException, name: str) -> SparsightError | None:
+def _failed(error: BaseException, name: str) -> SparsightError | None:
     for cause in _causes(error):
         if isinstance(cause, HfHubHTTPError):
             status = getattr(cause.response, "status_code", "an error")
@@ -108,11 +130,15 @@ def _unreachable(error: BaseException, name: str) -> SparsightError | None:
                 f"The Hugging Face hub answered {status} for {name}.", hint="Try again later."
             )
         if isinstance(cause, _NO_CONNECTION):
-            return DownloadFailed(
-                f"The Hugging Face hub could not be reached for {name}.",
-                hint="Check the network (or HF_ENDPOINT), or use a local folder.",
-            )
+            return _unreachable(name)
     return None
+
+
+def _unreachable(name: str) -> DownloadFailed:
+    return DownloadFailed(
+        f"The Hugging Face hub could not be reached for {name}.",
+        hint="Check the network (or HF_ENDPOINT), or use a local folder.",
+    )
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
@@ -120,3 +146,7 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
     while cause is not None:
         yield cause
         cause = cause.__cause__ or cause.__context__
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().partition("\n")[0][:200]

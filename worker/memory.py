@@ -20,7 +20,8 @@ def memory_errors(doing: str) -> Iterator[None]:
     except (MemoryError, torch.OutOfMemoryError) as error:
         raise _explain(doing) from error
     except RuntimeError as error:
-        if "can't allocate memory" not in str(error):  # what torch says on a CPU
+        # What torch says on a CPU, and on MPS.
+        if not any(words in str(error) for words in ("can't allocate memory", "out of memory")):
             raise
         raise _explain(doing) from error
 

@@ -10,9 +10,12 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedModel
 
+from core.errors import HookUnknown
 from worker.lm.hooks import Side, Tap, decoder, find_tap
 from worker.lm.load import LoadedModel
 from worker.memory import memory_errors
+
+_AXES = 3  # batch, pos, d_in
 
 
 class _Stop(Exception):  # noqa: N818 - ends a forward pass, nothing went wrong
@@ -47,6 +50,11 @@ def capture(
 
     def keep(name: str) -> Callable[[Tensor], None]:
         def see(stream: Tensor) -> None:
+            if stream.dim() != _AXES:  # Gemma-3n carries several streams at once
+                raise HookUnknown(
+                    f"{name} of {type(loaded.model).__name__} is no single residual stream.",
+                    hint="Use a model of another family.",
+                )
             found[name] = stream
             if len(found) == len(taps):
                 raise _Stop

@@ -57,7 +57,8 @@ _GPT2 = _Anatomy("attn", "mlp", "ln_2")
 _PARALLEL = _Anatomy("self_attn", "mlp", None)
 
 _ANATOMY: dict[str, _Anatomy] = {
-    **dict.fromkeys(("llama", "mistral", "qwen2", "qwen3", "gemma", "phi3", "olmo"), _LLAMA),
+    **dict.fromkeys(("llama", "mistral", "ministral", "qwen2", "qwen3", "gemma"), _LLAMA),
+    **dict.fromkeys(("phi3", "olmo", "smollm3", "starcoder2"), _LLAMA),
     **dict.fromkeys(("gemma2", "gemma3_text", "gemma3"), _GEMMA2),
     **dict.fromkeys(("olmo2", "olmo3"), _OLMO2),
     **dict.fromkeys(("gpt2", "gpt_neo"), _GPT2),

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import psutil
 import torch
+from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -130,7 +131,8 @@ def load_tokenizer(origin: Origin) -> PreTrainedTokenizerBase:
             f"{origin.name} has no tokenizer that can be read.",
             hint="Put its tokenizer.json and tokenizer_config.json beside the weights.",
         ) from error
-    if len(tokenizer) == 0:  # what transformers gives for a folder without tokenizer files
+    # For a folder without tokenizer files transformers gives one that knows special tokens only.
+    if set(tokenizer.get_vocab().values()) <= set(tokenizer.all_special_ids):
         raise ModelMissing(
             f"{origin.name} has an empty tokenizer.", hint="Put its tokenizer.json there."
         )
@@ -162,7 +164,7 @@ def _readable(origin: Origin) -> Iterator[None]:
     try:
         with hub_errors(origin.name):
             yield
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
         raise ModelMissing(
             f"{origin.name} cannot be loaded: {_first_line(error)}",
             hint="Check that all its files are there and whole.",

@@ -20,17 +20,19 @@ class Origin:
     Attributes:
         name: hub repository, or path of a folder.
         commit: full hub commit; none for a folder.
+        offline: the hub cannot be reached; its cache must do.
     """
 
     name: str
     commit: str | None
+    offline: bool = False
 
     @property
     def arguments(self) -> dict[str, object]:
         """Keyword arguments of ``from_pretrained`` that name exactly these files."""
         if self.commit is None:
             return {"local_files_only": True}
-        return {"revision": self.commit}
+        return {"revision": self.commit, "local_files_only": self.offline}
 
 
 def find_origin(source: ModelSource, *, cache_dir: Path) -> Origin:
@@ -44,7 +46,7 @@ def find_origin(source: ModelSource, *, cache_dir: Path) -> Origin:
     match source.kind:
         case ModelKind.HUB:
             commit = resolve_commit(source.location, source.revision)
-            return Origin(name=source.location, commit=commit)
+            return Origin(name=source.location, commit=commit.sha, offline=commit.offline)
         case ModelKind.FOLDER:
             folder = Path(source.location).expanduser()
         case ModelKind.GGUF:
@@ -80,8 +82,9 @@ def weights_revision(origin: Origin, *, cache_dir: Path) -> str:
 def _converted(gguf_path: Path, *, cache_dir: Path) -> Path:
     if not gguf_path.is_file():
         raise ModelMissing(f"There is no GGUF file at {gguf_path}.", hint="Check the path.")
-    if gguf_path.open("rb").read(4) != b"GGUF":
-        raise Invalid(f"{gguf_path} is not a GGUF file.", hint="Name a .gguf file.")
+    with gguf_path.open("rb") as stream:
+        if stream.read(4) != b"GGUF":
+            raise Invalid(f"{gguf_path} is not a GGUF file.", hint="Name a .gguf file.")
     sha256 = content_sha256([gguf_path], cache_dir=cache_dir)
     folder = cache_dir / "models" / f"gguf-{sha256[:16]}"
     if not folder.is_dir():
