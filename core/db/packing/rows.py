@@ -20,6 +20,8 @@ from core.domain.activation import Band, ContextRows
 
 _HEAD = struct.Struct("<BBBBI")  # version, widths of context, size and position, rows
 
+_NOTHING = _HEAD.pack(VERSION, 1, 1, 1, 0)
+
 
 def pack_rows(rows: ContextRows) -> Iterator[bytes]:
     """The bytes of each feature's contexts, in the order of features; empty without contexts."""
@@ -52,11 +54,9 @@ def pack_rows(rows: ContextRows) -> Iterator[bytes]:
 
 def unpack_rows(data: Bytes) -> ContextRows:
     """One feature's contexts, as :func:`pack_rows` wrote them."""
-    if not data:
-        return join_rows([])
-    version, c, s, p, n = _HEAD.unpack_from(data)
+    version, c, s, p, n = _HEAD.unpack_from(data or _NOTHING)
     check_version(version)
-    view = memoryview(data)
+    view = memoryview(data or _NOTHING)
     ends = offsets(np.array([_HEAD.size, c * n, n, s * n])).tolist()
     contexts, band, counts = (view[a:b] for a, b in pairwise(ends[1:]))
     sizes = widen(counts, s)

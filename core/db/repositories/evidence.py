@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from sqlalchemy import select
+from sqlalchemy import CollectionAggregate, Integer, any_, literal, select
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Session
 
 from core.db.models.catalog import Sae
@@ -73,6 +74,11 @@ def find_part(session: Session, *, model_id: str, sae_id: str, harvest_id: int |
     )
 
 
+def one_of(numbers: Sequence[int]) -> CollectionAggregate[bool]:
+    """``ANY (array)``: one statement whatever the length of the list."""
+    return any_(literal(list(numbers), ARRAY(Integer)))
+
+
 def stats_of(row: AnyRow) -> FeatureStats:
     """Statistics from a row with STATS_COLUMNS."""
     return FeatureStats(
@@ -104,7 +110,7 @@ def read_contexts(
         select(HarvestContext.context_index, *columns, HarvestContext.tokens, Harvest.sources)
         .join(Harvest, Harvest.id == HarvestContext.harvest_id)
         .where(HarvestContext.harvest_id == harvest_id)
-        .where(HarvestContext.context_index.in_(wanted))
+        .where(HarvestContext.context_index == one_of(wanted))
     )
     found: dict[int, AnyRow] = (
         {row.context_index: row for row in session.execute(query)} if wanted else {}

@@ -40,6 +40,12 @@ def matching(part_id: int, query: FeatureQuery) -> ColumnElement[bool]:
     return and_(*found)
 
 
+def narrows(query: FeatureQuery) -> bool:
+    """Whether it asks for more than dead, living or all features."""
+    bounds = (query.min_density, query.max_density, query.min_activation, query.max_activation)
+    return bool(query.token) or any(bound is not None for bound in bounds)
+
+
 def order(query: FeatureQuery) -> tuple[ColumnElement[Any], ...]:
     """The sort key, equals by index ascending in both directions."""
     column = SORT_COLUMNS[query.sort]

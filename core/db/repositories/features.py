@@ -19,6 +19,7 @@ from core.db.repositories.evidence import (
     STATS_COLUMNS,
     Part,
     find_part,
+    one_of,
     random_contexts,
     read_contexts,
     stats_of,
@@ -65,7 +66,6 @@ def list_features(
     """
     part = find_part(session, model_id=model_id, sae_id=sae_id, harvest_id=harvest_id)
     condition = feature_filter.matching(part.part_id, query)
-    n_matching = session.execute(select(func.count()).select_from(Feature).where(condition))
     chosen = select(*STATS_COLUMNS).where(condition).order_by(*feature_filter.order(query))
     beyond = feature_filter.beyond(query)
     if beyond is not None:
@@ -76,7 +76,7 @@ def list_features(
     return FeatureList(
         cards=_cards(session, part, shown),
         next_after=_place(query, shown[-1]) if more else None,
-        n_matching=n_matching.scalar_one(),
+        n_matching=_count(session, part, query),
     )
 
 
@@ -144,6 +144,16 @@ def feature_stats(
     )
 
 
+def _count(session: Session, part: Part, query: FeatureQuery) -> int:
+    """How many features match; known already where only dead or living ones are asked for."""
+    if not feature_filter.narrows(query):
+        n = {None: part.card.n_features, True: part.card.n_dead, False: part.n_living}
+        return n[query.dead]
+    condition = feature_filter.matching(part.part_id, query)
+    counted = select(func.count()).select_from(Feature).where(condition)
+    return session.execute(counted).scalar_one()
+
+
 def _place(query: FeatureQuery, row: AnyRow) -> str:
     by_index = query.sort is FeatureSort.INDEX
     value = 0.0 if by_index else getattr(row, query.sort.value)
@@ -159,7 +169,7 @@ def _cards(session: Session, part: Part, rows: Sequence[AnyRow]) -> tuple[Featur
             FeatureEvidence.contexts,
         )
         .where(FeatureEvidence.harvest_sae_id == part.part_id)
-        .where(FeatureEvidence.index.in_([row.feature_index for row in rows]))
+        .where(FeatureEvidence.index == one_of([row.feature_index for row in rows]))
     )
     found = {row.feature_index: row for row in session.execute(query)} if rows else {}
     tops = [_first(unpack_rows(found[row.feature_index].contexts)) for row in rows]
@@ -245,7 +255,7 @@ def _neighbours(
     cosine = summary.cosine_index.tolist()
     wanted = sorted({index for index in (*coactivation, *cosine) if index >= 0})
     query = select(*STATS_COLUMNS).where(
-        Feature.harvest_sae_id == part.part_id, Feature.index.in_(wanted)
+        Feature.harvest_sae_id == part.part_id, Feature.index == one_of(wanted)
     )
     found = {row.feature_index: row for row in session.execute(query)} if wanted else {}
     support: list[int | None] = [*summary.coactivation_support.tolist()]
