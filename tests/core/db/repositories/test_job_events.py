@@ -93,14 +93,8 @@ def test_a_job_holds_its_newest_progress(session_scope):
     held = claimed(session_scope)
     fields: dict[str, JsonValue] = {"total": 9, "unit": "items", "phase": "acting"}
     fields |= {"rate": None, "remaining_seconds": None}
-        "total": 9,
-        "unit": "items",
-        "rate": None,
-        "remaining_seconds": None,
-        "phase": "a",
-    }
     events = [
-        (EventKind.PROGRESS, datetime.now(UTC), dict[str, JsonValue](done=n, **fields))
+        (EventKind.PROGRESS, datetime.now(UTC), {**fields, "done": n})
         for n in (1, 2)
     ]
     with session_scope() as session:
