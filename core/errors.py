@@ -8,6 +8,7 @@ SparsightError
 │   ├── Invalid              a value outside what is allowed
 │   │   ├── SaeMismatch      the SAE does not fit the model
 │   │   └── HookUnknown      the model has no such hook point
+│   ├── TrainingDiverged     a loss or gradient that is not finite
 │   ├── CorpusEmpty          no document with text
 │   └── CorpusUnreadable     a file or column that cannot be read
 ├── PermissionDenied
@@ -83,6 +84,12 @@ class HookUnknown(Invalid):
     """The model has no such hook point."""
 
     code = "hook_unknown"
+
+
+class TrainingDiverged(InputError):
+    """A loss or gradient of a training run is not finite."""
+
+    code = "training_diverged"
 
 
 class CorpusEmpty(InputError):

@@ -268,6 +268,7 @@ class AlignSpec(_Spec):
             raise ValueError("an SAE is named twice in the constraint set")
         if self.method is Method.FPO and not names:
             raise ValueError("fpo needs at least one SAE in its constraint set")
+        _check_launch(self.launch, self.training)
         return self
 
     @property
@@ -297,4 +298,10 @@ class SftSpec(_Spec):
     def _consistent(self) -> "SftSpec":
         check_model_id(self.model_id)
         check_model_id(self.tuned_id)
+        _check_launch(self.launch, self.training)
         return self
+
+
+def _check_launch(launch: LaunchSpec, training: TrainingSpec) -> None:
+    if launch.processes > 1 and launch.strategy is Strategy.FSDP and training.lora is not None:
+        raise ValueError("adapters are small enough for ddp; fsdp is for training all weights")

@@ -122,6 +122,16 @@ class ConversationSet:
     rejected: tuple[RejectedRow, ...]
     n_rows: int
 
+    @property
+    def train(self) -> tuple[Conversation, ...]:
+        """The conversations that are trained on."""
+        return tuple(c for c in self.conversations if c.split is Split.TRAIN)
+
+    @property
+    def held_out(self) -> tuple[Conversation, ...]:
+        """The conversations that are only evaluated."""
+        return tuple(c for c in self.conversations if c.split is Split.EVAL)
+
 
 def turns_key(turns: Sequence[Turn]) -> str:
     """The turns as one canonical text, equal for conversations that differ only in white space.

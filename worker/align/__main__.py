@@ -1,0 +1,67 @@
+"""One rank of a run: ``python -m worker.align RUN_FOLDER CACHE_DIR``, started by torchrun."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, TypeAdapter
+
+from core.domain.alignment import AlignSpec, SftSpec
+from core.errors import Cancelled, SparsightError
+from worker.align.launch import EXIT_FAILED, EXIT_STOPPED, StopFlag, make_accelerator
+from worker.align.run import FAILURE, RESULT, SPEC, execute
+from worker.align.storage import save_text
+
+_SPEC: TypeAdapter[AlignSpec | SftSpec] = TypeAdapter(
+    Annotated[AlignSpec | SftSpec, Field(discriminator="kind")]
+)
+
+
+class RankSink:
+    """A rank's only news from outside is a signal; its news to outside are files."""
+
+    def __init__(self, flag: StopFlag) -> None:
+        self._flag = flag
+
+    def wrote_step(self) -> None:
+        """The parent reads the metric file."""
+
+    def progress(self, *, done: int, total: int, phase: str) -> None:
+        """Told by standard output, which the parent keeps."""
+        sys.stdout.write(f"{phase}: {done} of {total}\n")
+
+    def log(self, text: str) -> None:
+        """Told by standard output, which the parent keeps."""
+        sys.stdout.write(f"{text}\n")
+
+    def stop_requested(self) -> bool:
+        """Whether a signal came."""
+        return self._flag.raised
+
+
+def main(arguments: list[str]) -> int:
+    """Train as one rank; 0 done, 3 stopped as asked, 2 failed by a known error."""
+    folder, cache_dir = map(Path, arguments)
+    flag = StopFlag()
+    flag.install()
+    spec = _SPEC.validate_json((folder / SPEC).read_text(encoding="utf-8"))
+    accelerator = make_accelerator(spec.launch, device=spec.device)
+    try:
+        result = execute(
+            spec, folder=folder, cache_dir=cache_dir, sink=RankSink(flag), accelerator=accelerator
+        )
+    except Cancelled:
+        return EXIT_STOPPED
+    except SparsightError as error:
+        told = {"code": error.code, "message": error.message, "hint": error.hint}
+        save_text(json.dumps(told), folder / FAILURE)
+        return EXIT_FAILED
+    if accelerator.is_main_process:
+        save_text(TypeAdapter(type(result)).dump_json(result).decode(), folder / RESULT)
+    accelerator.end_training()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,237 @@
+"""Alignment and SFT as jobs: in this process, or in several that torchrun starts."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+import fasteners
+import torch
+from accelerate import Accelerator
+from pydantic import JsonValue, TypeAdapter
+
+from core.db.repositories import jobs
+from core.domain.alignment import AlignSpec, SftSpec
+from core.domain.job import EventKind
+from core.domain.model import Dtype
+from core.errors import Cancelled, Conflict, SparsightError
+from worker.align.constraint import Constraint, encoder_of, make_constraint
+from worker.align.launch import make_accelerator, raise_for, run_processes
+from worker.align.metrics import read_from, read_metrics
+from worker.align.observer import METRICS, MOVED, Observer, Sink
+from worker.align.pipeline import RunResult, Stage, align_model, tune_model
+from worker.align.sources import load_conversations, load_preferences
+from worker.align.storage import save_text
+from worker.lm.load import LoadedModel, load_model
+from worker.progress import JobContext
+from worker.sae.load import check_fits, load_sae
+
+RESULT, FAILURE, SPEC = "result.json", "failure.json", "spec.json"
+_RESULT: TypeAdapter[RunResult] = TypeAdapter(RunResult)
+
+
+def run_align(spec: AlignSpec, job: JobContext) -> dict[str, JsonValue]:
+    """Run preference optimisation as a job; resumes where an earlier attempt stopped.
+
+    Returns:
+        ``model_dir``, ``steps``, counts of the data, bytes of the reference cache, and the last
+        evaluation's numbers.
+    """
+    return _run(spec, job)
+
+
+def run_sft(spec: SftSpec, job: JobContext) -> dict[str, JsonValue]:
+    """Run supervised fine-tuning as a job; resumes where an earlier attempt stopped."""
+    return _run(spec, job)
+
+
+def execute(
+    spec: AlignSpec | SftSpec,
+    *,
+    folder: Path,
+    cache_dir: Path,
+    sink: Sink,
+    accelerator: Accelerator,
+) -> RunResult:
+    """Load what a run needs and train; every process of a run calls it."""
+    observer = Observer(
+        folder,
+        sink,
+        is_main=accelerator.is_main_process,
+        tensorboard=spec.training.tensorboard,
+    )
+    stage = Stage(
+        folder=folder,
+        reference_root=cache_dir / "align" / "reference",
+        accelerator=accelerator,
+        observer=observer,
+    )
+    if isinstance(spec, SftSpec):
+        talks = load_conversations(spec.data)
+        loaded = _load(spec, cache_dir, accelerator.device)
+        return tune_model(spec, loaded=loaded, data=talks, stage=stage)
+    pairs = load_preferences(spec.data)
+    loaded = _load(spec, cache_dir, accelerator.device)
+    constraints = load_constraints(spec, loaded, cache_dir=cache_dir)
+    return align_model(spec, loaded=loaded, constraints=constraints, data=pairs, stage=stage)
+
+
+def load_constraints(
+    spec: AlignSpec, loaded: LoadedModel, *, cache_dir: Path
+) -> tuple[Constraint, ...]:
+    """The SAEs of a constraint set, each checked against the model."""
+    found = []
+    for entry in spec.constraint:
+        sae = load_sae(entry.source, device=str(loaded.device), cache_dir=cache_dir)
+        check_fits(sae, loaded)
+        found.append(
+            make_constraint(
+                entry,
+                encoder=encoder_of(sae),
+                hook_name=sae.info.hook_name,
+                revision=sae.info.revision,
+            )
+        )
+    return tuple(found)
+
+
+class JobSink:
+    """A job as the place where a run is watched; every row of the metric file reaches it once."""
+
+    def __init__(self, job: JobContext, folder: Path) -> None:
+        self._job = job
+        self._folder = folder
+        self._last = max(_metric_steps(job), default=-1)
+        self._read = 0
+        self._moved = ""
+        self.wrote_step()
+
+    def wrote_step(self) -> None:
+        """Pass on the rows that the job has not seen."""
+        path = self._folder / METRICS
+        if not path.is_file():
+            return
+        rows, self._read = read_from(path, self._read)
+        for row in rows:
+            step = int(row.pop("step"))
+            if step > self._last:
+                self._job.metric(step, **row)
+                self._last = step
+        self._pass_moved()
+
+    def progress(self, *, done: int, total: int, phase: str) -> None:
+        """Pairs of the reference or steps of the training."""
+        unit = "pairs" if phase == "reference" else "steps"
+        self._job.progress(done=done, total=total, unit=unit, phase=phase)
+
+    def log(self, text: str) -> None:
+        """A line for the job's log."""
+        self._job.log(text)
+
+    def stop_requested(self) -> bool:
+        """Whether the job was cancelled."""
+        try:
+            self._job.check()
+        except Cancelled:
+            return True
+        return False
+
+    def _pass_moved(self) -> None:
+        path = self._folder / MOVED
+        text = path.read_text(encoding="utf-8") if path.is_file() else ""
+        if text != self._moved:
+            self._job.finish_item("moved", json.loads(text))
+            self._moved = text
+
+
+def _run(spec: AlignSpec | SftSpec, job: JobContext) -> dict[str, JsonValue]:
+    folder = job.work_dir
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = fasteners.InterProcessLock(folder / "lock")
+    if not lock.acquire(blocking=False):
+        raise Conflict(
+            "Another process trains in this run's folder.", hint="Wait until it has ended."
+        )
+    try:
+        sink = JobSink(job, folder)
+        save_text(spec.model_dump_json(indent=2), folder / SPEC)
+        if spec.launch.processes == 1:
+            result = execute(
+                spec,
+                folder=folder,
+                cache_dir=job.cache_dir,
+                sink=sink,
+                accelerator=make_accelerator(spec.launch, device=spec.device),
+            )
+        else:
+            result = _run_ranks(spec, job, sink)
+        sink.wrote_step()
+    finally:
+        lock.release()
+    return _summary(result, folder)
+
+
+def _run_ranks(spec: AlignSpec | SftSpec, job: JobContext, sink: JobSink) -> RunResult:
+    folder = job.work_dir
+    for name in (RESULT, FAILURE):
+        (folder / name).unlink(missing_ok=True)
+
+    def each_poll() -> bool:
+        sink.wrote_step()
+        return sink.stop_requested()
+
+    code = run_processes(
+        [str(folder), str(job.cache_dir)],
+        processes=spec.launch.processes,
+        log=folder / "ranks.log",
+        each_poll=each_poll,
+    )
+    sink.wrote_step()
+    raise_for(code, _failure(folder / FAILURE))
+    return _RESULT.validate_json((folder / RESULT).read_text(encoding="utf-8"))
+
+
+def _failure(path: Path) -> SparsightError | None:
+    """What the first rank said before it ended."""
+    if not path.is_file():
+        return None
+    told = json.loads(path.read_text(encoding="utf-8"))
+    kinds = {kind.code: kind for kind in _kinds(SparsightError)}
+    return kinds.get(told["code"], SparsightError)(told["message"], hint=told["hint"])
+
+
+def _kinds(base: type[SparsightError]) -> Iterator[type[SparsightError]]:
+    yield base
+    for kind in base.__subclasses__():
+        yield from _kinds(kind)
+
+
+def _load(spec: AlignSpec | SftSpec, cache_dir: Path, device: torch.device) -> LoadedModel:
+    """Weights that train are float32; below adapters they keep the run's format."""
+    dtype = Dtype.FLOAT32 if spec.training.lora is None else spec.dtype
+    return load_model(spec.model, dtype=dtype, device=str(device), cache_dir=cache_dir)
+
+
+def _metric_steps(job: JobContext) -> Iterator[int]:
+    seq = 0
+    while True:
+        with job.scope() as session:
+            events = jobs.events_after(session, job.job_id, seq=seq)
+        if not events:
+            return
+        seq = events[-1].seq
+        for event in events:
+            step = event.payload.get("step")
+            if event.kind is EventKind.METRIC and isinstance(step, int):
+                yield step
+
+
+def _summary(result: RunResult, folder: Path) -> dict[str, JsonValue]:
+    rows = read_metrics(folder / METRICS)
+    last = next((row for row in reversed(rows) if "eval_loss" in row), {})
+    values: dict[str, JsonValue] = {
+        **asdict(result),
+        "model_dir": str(result.model_dir),
+        "last_evaluation": {**last},
+    }
+    return values

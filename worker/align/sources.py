@@ -1,0 +1,92 @@
+"""Preference pairs and conversations from where a run's settings say."""
+
+from collections.abc import Iterator
+from importlib.resources import as_file, files
+from pathlib import Path
+from typing import assert_never
+
+import datasets
+
+from core.domain.alignment import DemoPreferences, FilePreferences, HubPreferences
+from core.domain.preference import ConversationSet, PreferenceSet
+from core.errors import CorpusUnreadable, Invalid
+from core.interchange.conversations import parse_conversations, read_conversations
+from core.interchange.preferences import parse_preferences, read_preferences
+from core.interchange.rows import Row, rows_of
+from worker.hub import hub_errors
+
+_DEMO = files("worker.align") / "demo_preferences.jsonl"
+
+
+def load_preferences(source: DemoPreferences | FilePreferences | HubPreferences) -> PreferenceSet:
+    """Every pair of a source, and every row that is not used with its reason.
+
+    Raises:
+        Invalid, NotFound: the file or folder is missing or of no known kind.
+        ModelMissing, DownloadFailed: the hub has no such dataset or cannot be reached.
+        CorpusUnreadable: the dataset has no such split, or cannot be read.
+    """
+    match source:
+        case DemoPreferences():
+            with as_file(_DEMO) as path:
+                return read_preferences(path)
+        case FilePreferences():
+            return read_preferences(Path(source.path), held_out_share=source.held_out_share)
+        case HubPreferences():
+            share = 0.0 if source.eval_split else source.held_out_share
+            return parse_preferences(_hub_rows(source), held_out_share=share)
+        case _:
+            assert_never(source)
+
+
+def load_conversations(source: FilePreferences | HubPreferences) -> ConversationSet:
+    """Every conversation of a source, and every row that is not used with its reason."""
+    match source:
+        case FilePreferences():
+            return read_conversations(Path(source.path), held_out_share=source.held_out_share)
+        case HubPreferences():
+            share = 0.0 if source.eval_split else source.held_out_share
+            return parse_conversations(_hub_rows(source), held_out_share=share)
+        case _:
+            assert_never(source)
+
+
+def check_enough(found: PreferenceSet | ConversationSet, n_train: int) -> None:
+    """Refuse a source of which nothing is left to train on.
+
+    Raises:
+        Invalid: no usable row; the message names the first reason.
+    """
+    if n_train:
+        return
+    if not found.rejected:
+        raise Invalid("The data hold no row to train on.", hint="Name a file with pairs.")
+    first = found.rejected[0]
+    raise Invalid(
+        f"None of the {found.n_rows} rows can be trained on; row {first.row}: {first.detail}",
+        hint="See the list of refused rows.",
+    )
+
+
+def _hub_rows(source: HubPreferences) -> Iterator[Row]:
+    number = 0
+    for split in (source.train_split, source.eval_split):
+        if split is None:
+            continue
+        part = "test" if split == source.eval_split else "train"
+        for row in rows_of(_load(source, split)):
+            yield Row(number=number, value=row.value, preview=row.preview, part=part)
+            number += 1
+
+
+def _load(source: HubPreferences, split: str) -> datasets.Dataset:
+    try:
+        with hub_errors(source.name):
+            return datasets.load_dataset(
+                source.name, source.config, split=split, revision=source.revision
+            )
+    except (ValueError, datasets.exceptions.DatasetGenerationError) as error:
+        raise CorpusUnreadable(
+            f"{source.name} has no split {split!r} that can be read: {error}",
+            hint="Look at the dataset's page for its configurations and splits.",
+        ) from error
