@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Int32
-from pydantic import JsonValue
 
 from core.domain.activation import LogitEffect, Neighbours
 from core.domain.harvest import HarvestSpec
@@ -35,30 +34,28 @@ def find_relations(
     spec: HarvestSpec, prepared: Prepared, states: list[SaeState], job: JobContext
 ) -> list[Relations]:
     """Relations of every SAE, those of an earlier attempt from disk."""
-    finished = job.finished_items()
     found = []
-    for place, (sae, state) in enumerate(zip(prepared.saes, states, strict=True)):
+    for place, state in enumerate(states):
         job.check()
         job.progress(done=place, total=len(states), unit="SAEs", phase="neighbours")
-        found.append(_remembered(spec, prepared, sae, state, job, place, finished))
+        found.append(_remembered(spec, prepared, state, job=job, place=place))
     return found
 
 
 def _remembered(
     spec: HarvestSpec,
     prepared: Prepared,
-    sae: SparseAutoencoder,
     state: SaeState,
+    *,
     job: JobContext,
     place: int,
-    finished: dict[str, JsonValue],
 ) -> Relations:
     key = f"relations-{place:03d}"
     path = job.work_dir / f"{key}.npz"
-    arrays = load_arrays(path, str(finished.get(key)))
+    arrays = load_arrays(path, str(job.finished_items().get(key)))
     if arrays is None:
         with memory_errors("comparing features"):
-            arrays = _arrays(_compute(spec, prepared, sae, state))
+            arrays = _arrays(_compute(spec, prepared, prepared.saes[place], state))
         job.finish_item(key, save_arrays(path, arrays))
         job.log(f"Neighbours and logit effects of {spec.saes[place].sae_id} are done.")
     return _from_arrays(arrays)

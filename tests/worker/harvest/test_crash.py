@@ -22,7 +22,7 @@ def arrays_of(value, name: str = "") -> dict[str, np.ndarray]:
     """Every array in nested values, by path."""
     if not dataclasses.is_dataclass(value):
         return {name: np.asarray(value)}
-    found = {}
+    found: dict[str, np.ndarray] = {}
     for field in dataclasses.fields(value):
         found |= arrays_of(getattr(value, field.name), f"{name}.{field.name}")
     return found

@@ -69,11 +69,9 @@ def assert_same(first, second) -> None:
         assert one.dtype == other.dtype, name
         if not name.startswith(("random", "firing")):
             np.testing.assert_array_equal(one, other, err_msg=name)
-    one, other = (
-        random_contexts(state.random, DRAWN[:4], d_sae=D_SAE) for state in (first, second)
-    )
+    rows = [random_contexts(state.random, DRAWN[:4], d_sae=D_SAE) for state in (first, second)]
     for field in ("row_offsets", "context_index", "nnz_offsets", "positions", "values"):
-        np.testing.assert_array_equal(getattr(one, field), getattr(other, field))
+        np.testing.assert_array_equal(getattr(rows[0], field), getattr(rows[1], field))
     firing = [
         sorted(zip(*(column.tolist() for column in state.firing[:3]), strict=True))
         for state in (first, second)

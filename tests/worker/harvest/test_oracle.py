@@ -1,6 +1,7 @@
 """A whole harvest against plain transformers and numpy: another code path to the same numbers."""
 
 import json
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from core.db.session import session_scope
+from core.domain.corpus import FileCorpusSpec
 from core.domain.harvest import HarvestSpec
 from tests.support.database import empty
 from tests.support.harvests import (
@@ -40,7 +42,8 @@ def byte_ids(text: str) -> list[int]:
 
 def contexts_of(spec: HarvestSpec) -> list[tuple[int, int, list[int]]]:
     """(document, start, ids) of every context."""
-    with open(spec.corpus.path, encoding="utf-8") as file:  # noqa: PTH123
+    assert isinstance(spec.corpus, FileCorpusSpec)
+    with Path(spec.corpus.path).open(encoding="utf-8") as file:
         texts = [text for line in file if (text := json.loads(line)["text"]).strip()]
     width = CONTEXT_SIZE - 1
     return [
