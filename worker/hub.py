@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import huggingface_hub
+from huggingface_hub import constants
 from huggingface_hub.errors import (
     GatedRepoError,
     HfHubHTTPError,
@@ -55,6 +56,20 @@ def resolve_commit(repository: str, revision: str | None) -> HubCommit:
     if not isinstance(cached, str):
         raise _unreachable(repository)
     return HubCommit(sha=Path(cached).parent.name, offline=True)
+
+
+@contextmanager
+def cache_if_unreachable(repository: str) -> Iterator[None]:
+    """Inside, the hub's library reads its cache only, if the hub does not answer now.
+
+    Without this, each file would wait for half a minute of retries.
+    """
+    before = constants.HF_HUB_OFFLINE
+    constants.HF_HUB_OFFLINE = before or not _answers(repository, None)
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = before
 
 
 def _answers(repository: str, revision: str | None) -> bool:
@@ -108,7 +123,7 @@ def _translated(error: BaseException, name: str) -> SparsightError | None:
             case RemoteEntryNotFoundError():
                 return ModelMissing(
                     f"{name} lacks a file that is needed: {_first_line(cause)}",
-                    hint="Choose a repository with config.json and .safetensors files.",
+                    hint="Check the name; a model needs config.json and .safetensors files.",
                 )
             case HFValidationError():
                 return Invalid(

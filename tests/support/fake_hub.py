@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from urllib.parse import unquote
 
 import huggingface_hub.constants
 import huggingface_hub.hf_api
@@ -79,7 +80,7 @@ class _Handler(BaseHTTPRequestHandler):
         pass
 
     def _answer(self, *, with_body: bool) -> None:
-        path = self.path.partition("?")[0].strip("/")
+        path = unquote(self.path.partition("?")[0]).strip("/")
         self.hub.requests.append(f"{self.command} {path}")
         if self.hub.broken:
             self._send(503, b"")

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from core.domain.sae import SaeSource
 from core.errors import Invalid
-from worker.hub import hub_errors
+from worker.hub import cache_if_unreachable, hub_errors
 from worker.sae.build import SaeConfig
 from worker.sae.sae_lens_folder import read_config, without_scaling
 
@@ -37,7 +37,7 @@ def read_release(source: SaeSource) -> tuple[SaeConfig, dict[str, Tensor]]:
     repository, folder = directory.get_repo_id_and_folder_name(release, release_id)
     overrides = {**directory.get_config_overrides(release, release_id)}
     place = f"{release} {release_id}"
-    with hub_errors(repository):
+    with hub_errors(repository), cache_if_unreachable(repository):
         written, tensors, _sparsity = load(
             repo_id=repository,
             folder_name=folder,
