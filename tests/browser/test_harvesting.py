@@ -32,7 +32,7 @@ def files(tmp_path_factory):
     return folder
 
 
-def fill(page: Page, site: Site, files, *, behaviour: str = "work", items: int = 60) -> None:
+def fill(page: Page, site: Site, files, *, behaviour: str = "work", items: int = 30) -> None:
     """Fill in the form; the test's runner reads the settings as knobs."""
     page.goto(f"{site.url}/jobs/new?preset=own")
     page.locator("[name='model.kind']").select_option("folder")

@@ -4,6 +4,7 @@ import pytest
 from starlette.datastructures import QueryParams
 
 from app.services import harvests
+from app.services.problems import FieldProblem
 from app.web import harvest_form
 from app.web.forms import Scale, View, context_options, harvest_choice, list_form
 from core.domain.views import FeatureSort
@@ -66,7 +67,8 @@ def test_file_endings_are_typed_in_a_row():
     form = harvest_form.from_post(
         [("corpus.kind", "folder"), ("corpus.path", "/x"), ("corpus.suffixes", ".md, .txt")]
     )
-    assert form.values()["corpus"]["suffixes"] == [".md", ".txt"]
+    expected = {"kind": "folder", "path": "/x", "suffixes": [".md", ".txt"]}
+    assert form.values()["corpus"] == expected
 
 
 def test_empty_rows_of_saes_are_left_out():
@@ -78,14 +80,14 @@ def test_empty_rows_of_saes_are_left_out():
             ("saes.1.source.kind", "hub"),
         ]
     )
-    assert len(form.values()["saes"]) == 1
+    assert form.values()["saes"] == [{"sae_id": "1-x", "source": {"kind": "hub"}}]
     assert form.n_saes == 2
 
 
 def test_problems_of_no_field_are_told_apart():
     form = harvest_form.from_preset("own")
-    problem = harvest_form.FieldProblem(path="shard_contexts", message="Too large.")
-    other = harvest_form.FieldProblem(path="model_id", message="Needed.")
+    problem = FieldProblem(path="shard_contexts", message="Too large.")
+    other = FieldProblem(path="model_id", message="Needed.")
     broken = form.with_problems((problem, other))
     assert broken.loose_problems == (problem,)
     assert broken.wrong("model_id")

@@ -70,7 +70,9 @@ def test_the_catalogue_compiles(catalogue):
     compiled = BytesIO()
     write_mo(compiled, catalogue)
     compiled.seek(0)
-    assert read_mo(compiled).get("Density").string == "密度"
+    found = read_mo(compiled).get("Density")
+    assert found is not None
+    assert found.string == "密度"
 
 
 @pytest.mark.parametrize(

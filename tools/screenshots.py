@@ -1,0 +1,101 @@
+"""Pictures of every page of a running Sparsight: light, dark, Chinese, and a small screen.
+
+``python tools/screenshots.py [address] [folder]``; the pages are those of the first SAE that has a
+harvest.
+"""
+
+import json
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlencode
+from urllib.request import urlopen
+
+from playwright.sync_api import Browser, sync_playwright
+
+ADDRESS = "http://127.0.0.1:8750"
+FOLDER = "build/screenshots"
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
+
+
+@dataclass(frozen=True)
+class Look:
+    """How a page is seen."""
+
+    name: str
+    theme: str = "light"
+    language: str = "en"
+    width: int = 1440
+
+
+LOOKS = (
+    Look("light"),
+    Look("dark", theme="dark"),
+    Look("zh", language="zh_CN"),
+    Look("narrow", theme="dark", width=420),
+)
+
+
+def ask(address: str, path: str, **query: object) -> dict[str, object]:
+    """An answer of the API."""
+    with urlopen(f"{address}/api/v1{path}?{urlencode(query)}") as answer:  # noqa: S310  (given by the caller)
+        found = json.load(answer)
+    return found if isinstance(found, dict) else {}
+
+
+def pages(address: str) -> dict[str, str]:
+    """Paths of the pages by a name; those of features only where something was harvested."""
+    found = {"home": "/", "jobs": "/jobs", "new-harvest": "/jobs/new", "missing": "/jobs/999999"}
+    models = ask(address, "/models").get("models")
+    for model in models if isinstance(models, list) else []:
+        model_id = model["model_id"]
+        for sae in model["saes"]:
+            if sae["harvest"] is None:
+                continue
+            base = f"/{model_id}/{sae['sae_id']}"
+            path = f"/models/{model_id}/saes/{sae['sae_id']}/features/random"
+            feature = ask(address, path, seed=1)["index"]
+            return found | {
+                "model": f"/{model_id}",
+                "list": base,
+                "feature": f"{base}/{feature}",
+                "feature-all": f"{base}/{feature}?band=all",
+                "raw": f"{base}/{feature}?view=raw",
+            }
+    return found
+
+
+def take(browser: Browser, address: str, folder: Path, look: Look) -> None:
+    """Every page in one look."""
+    context = browser.new_context(viewport={"width": look.width, "height": 900})
+    cookies = {"theme": look.theme, "lang": look.language}
+    context.add_cookies([{"name": n, "value": v, "url": address} for n, v in cookies.items()])
+    page = context.new_page()
+    for name, path in pages(address).items():
+        page.goto(address + path)
+        page.evaluate("document.fonts.ready")
+        for row in page.locator(".ctx").all():  # far rows are blank otherwise
+            row.evaluate("row => { row.style.contentVisibility = 'visible' }")
+        page.screenshot(path=folder / f"{name}-{look.name}.png", full_page=True)
+    context.close()
+
+
+def main() -> None:
+    """Take all pictures."""
+    address = sys.argv[1].rstrip("/") if len(sys.argv) > 1 else ADDRESS
+    folder = Path(sys.argv[2] if len(sys.argv) > 2 else FOLDER)
+    folder.mkdir(parents=True, exist_ok=True)
+    found = next((path for name in BROWSERS if (path := shutil.which(name))), None)
+    if found is None:
+        sys.exit("There is no Chromium. On Debian and Ubuntu: sudo apt-get install chromium")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=found, args=ARGUMENTS)
+        for look in LOOKS:
+            take(browser, address, folder, look)
+        browser.close()
+
+
+if __name__ == "__main__":
+    main()
