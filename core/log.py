@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
-from typing import TextIO
+from io import TextIOBase
+from typing import IO
 
 request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 job_id: ContextVar[int | None] = ContextVar("job_id", default=None)
@@ -27,7 +28,9 @@ _SECRETS = (
 _NOISY = ("httpx", "httpcore", "openai", "alembic", "urllib3", "filelock", "asyncio")
 
 
-def configure_logging(*, level: str, json_lines: bool, stream: TextIO | None = None) -> None:
+def configure_logging(
+    *, level: str, json_lines: bool, stream: IO[str] | TextIOBase | None = None
+) -> None:
     """Set up the root logger of this process; a second call replaces the first.
 
     Args:
@@ -35,7 +38,7 @@ def configure_logging(*, level: str, json_lines: bool, stream: TextIO | None = N
         json_lines: JSON objects in place of text.
         stream: where lines go; none means stderr.
     """
-    handler = logging.StreamHandler(stream or sys.stderr)
+    handler = logging.StreamHandler(sys.stderr if stream is None else stream)
     handler.setFormatter(JsonLines() if json_lines else PlainLines())
     logging.basicConfig(level=level, handlers=[handler], force=True)
     logging.captureWarnings(capture=True)

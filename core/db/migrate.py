@@ -30,7 +30,7 @@ def migrate(url: str) -> None:
     try:
         with engine.begin() as connection:
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
-            command.upgrade(_config(connection), "head")
+            command.upgrade(alembic_config(connection), "head")
     except OperationalError as error:
         raise DatabaseUnavailable(
             f"The database does not answer: {hide_password(str(error.orig).strip())}",
@@ -48,7 +48,7 @@ def migrate(url: str) -> None:
 def is_current(url: str) -> bool:
     """Whether the database has exactly this version's tables."""
     engine = make_engine(url, pool_size=1)
-    heads = set(ScriptDirectory.from_config(_config()).get_heads())
+    heads = set(ScriptDirectory.from_config(alembic_config()).get_heads())
     try:
         with engine.connect() as connection:
             if not inspect(connection).has_table("alembic_version"):
@@ -64,7 +64,8 @@ def is_current(url: str) -> bool:
         engine.dispose()
 
 
-def _config(connection: Connection | None = None) -> Config:
+def alembic_config(connection: Connection | None = None) -> Config:
+    """What alembic's commands need to run on a connection."""
     config = Config(_MIGRATIONS / "alembic.ini")
     config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
     config.attributes["connection"] = connection
