@@ -49,5 +49,5 @@ def write_params_npz(
     arrays["W_dec"] /= np.linalg.norm(arrays["W_dec"], axis=1, keepdims=True)
     arrays["threshold"] = rng.uniform(0.2, 1.5, d_sae).astype("f4")
     path.parent.mkdir(parents=True, exist_ok=True)
-    np.savez(path, **arrays)
+    np.savez(path, **arrays)  # type: ignore[arg-type]  # its stub takes the names for allow_pickle
     return arrays

@@ -12,36 +12,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import BFloat16, Bool, Int, UInt16
+from jaxtyping import BFloat16, Int, UInt16
 from torch import Tensor
+
+from worker.lm.tokens import Contexts
 
 logger = logging.getLogger(__name__)
 
 CaptureFn = Callable[[Tensor, Tensor], dict[str, Tensor]]
 """input_ids, attention_mask -> residual stream of each hook point, [batch pos d_in]."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Contexts:
-    """Tokens of equal length, ready for the model.
-
-    Attributes:
-        scored: which positions count; not BOS, padding or other special tokens.
-    """
-
-    input_ids: Int[Tensor, "batch pos"]
-    attention_mask: Int[Tensor, "batch pos"]
-    scored: Bool[Tensor, "batch pos"]
-
-    def __len__(self) -> int:
-        return int(self.input_ids.shape[0])
-
-    def __getitem__(self, rows: slice) -> "Contexts":
-        return Contexts(
-            input_ids=self.input_ids[rows],
-            attention_mask=self.attention_mask[rows],
-            scored=self.scored[rows],
-        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

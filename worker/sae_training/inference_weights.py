@@ -16,6 +16,7 @@ from jaxtyping import Float32, Int
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from worker.sae.activations import JumpRelu, activate
 from worker.sae_training.sinks import SinkDirection
 from worker.sae_training.trainer import TrainedSae
 
@@ -41,7 +42,7 @@ class JumpReluWeights:
     def encode(self, x: Float32[Tensor, "token d_in"]) -> Float32[Tensor, "token d_sae"]:
         """Feature activations; JumpReLU, arXiv 2407.14435 equation 3."""
         pre = torch.addmm(self.b_enc, x, self.W_enc)
-        return pre * (pre > self.threshold)
+        return activate(pre, JumpRelu(self.threshold))
 
     def decode(self, acts: Float32[Tensor, "token d_sae"]) -> Float32[Tensor, "token d_in"]:
         """The residual stream that the activations stand for."""

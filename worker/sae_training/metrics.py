@@ -8,9 +8,10 @@ from jaxtyping import Bool, Float, Float32, Int
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from worker.sae_training.activation_cache import ActivationCache, Contexts
+from worker.lm.capture import replaced
+from worker.lm.tokens import Contexts
+from worker.sae_training.activation_cache import ActivationCache
 from worker.sae_training.inference_weights import JumpReluWeights
-from worker.sae_training.residual import replaced_residual
 from worker.sae_training.sinks import SinkDirection, is_sink
 
 _BLOCK_ROWS = 4_096
@@ -154,7 +155,7 @@ def _logits(
 
     if replace is None:
         return run()
-    with replaced_residual(model, hook_name, where=batch.scored, replace=replace):
+    with replaced(model, hook_name, where=batch.scored, replace=replace):
         return run()
 
 

@@ -9,12 +9,15 @@ from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
-import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from transformers import PreTrainedModel
 
+from core.domain.hook import layer_of
+from core.domain.model import Dtype, ModelKind, ModelSource
+from worker.lm.capture import capture
+from worker.lm.load import LoadedModel, load_model
+from worker.lm.tokens import Contexts, make_contexts
 from worker.packages import file_sha256
-from worker.sae_training.activation_cache import ActivationCache, Contexts, capture_to_disk
-from worker.sae_training.contexts import make_contexts
+from worker.sae_training.activation_cache import ActivationCache, capture_to_disk
 from worker.sae_training.inference_weights import (
     WEIGHTS_FILE,
     add_sink_feature,
@@ -23,7 +26,6 @@ from worker.sae_training.inference_weights import (
     save_weights,
 )
 from worker.sae_training.metrics import loss_metrics, reconstruction_metrics
-from worker.sae_training.residual import capture_residuals, layer_of
 from worker.sae_training.sinks import is_sink
 from worker.sae_training.trainer import TrainedSae, TrainingPlan, sample_rows, train_sae
 
@@ -68,15 +70,14 @@ def run_training(
     run: SaeRun, *, training_texts: Iterable[str], held_out_texts: Iterable[str]
 ) -> tuple[Path, ...]:
     """Train one SAE a hook point and write its folder; returns the folders."""
-    tokenizer = AutoTokenizer.from_pretrained(run.model_dir)
-    model = AutoModelForCausalLM.from_pretrained(run.model_dir, dtype=torch.bfloat16)
-    model.requires_grad_(False)
+    source = ModelSource(kind=ModelKind.FOLDER, location=str(run.model_dir))
+    loaded = load_model(source, dtype=Dtype.BFLOAT16, device="cpu", cache_dir=run.work_dir)
 
     def prepare(texts: Iterable[str], name: str, max_tokens: int | None) -> _Captured:
         contexts = make_contexts(
-            tokenizer, texts, context_size=run.context_size, max_tokens=max_tokens
+            loaded.tokenizer, texts, context_size=run.context_size, max_tokens=max_tokens
         )
-        return _Captured(contexts=contexts, caches=_capture(run, model, contexts, name))
+        return _Captured(contexts=contexts, caches=_capture(run, loaded, contexts, name))
 
     held_out = prepare(held_out_texts, "held-out", None)
     training = prepare(training_texts, "training", run.max_tokens)
@@ -85,19 +86,25 @@ def run_training(
         folder = run.work_dir / hook_name
         trained = train_sae(training.caches[hook_name], run.plan, folder=folder)
         folders.append(
-            finish(run, trained, hook_name=hook_name, model=model, captured=(training, held_out))
+            finish(
+                run,
+                trained,
+                hook_name=hook_name,
+                model=loaded.model,
+                captured=(training, held_out),
+            )
         )
         gc.collect()
     return tuple(folders)
 
 
 def _capture(
-    run: SaeRun, model: PreTrainedModel, contexts: Contexts, name: str
+    run: SaeRun, loaded: LoadedModel, contexts: Contexts, name: str
 ) -> dict[str, ActivationCache]:
     logger.info("capturing %s contexts of the %s texts", len(contexts), name)
     return capture_to_disk(
         contexts,
-        lambda ids, mask: capture_residuals(model, ids, mask, hook_names=run.hook_names),
+        lambda ids, mask: capture(loaded, ids, mask, run.hook_names),
         hook_names=run.hook_names,
         folder=run.work_dir / name,
     )

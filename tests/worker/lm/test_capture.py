@@ -106,7 +106,7 @@ def test_the_embedding_of_gemma_is_scaled():
     model = tiny_gemma2()
     ids, mask = _batch()
     found = capture(as_loaded(model), ids, mask, ["hook_embed"])["hook_embed"]
-    weight = model.get_input_embeddings().weight
+    weight = model.get_parameter("model.embed_tokens.weight")
     torch.testing.assert_close(found, weight[ids] * 4.0)  # sqrt of the width, 16
     assert torch.equal(found, _hidden_states(model)[0])
 

@@ -23,11 +23,17 @@ NAME = "tiny/gemma"
 N_GEMMA = 362  # tokens of the made Gemma tokenizer, rounded up
 
 
-def _load(location: Path | str, tmp_path: Path, **changes: object) -> LoadedModel:
-    kind = changes.pop("kind", ModelKind.FOLDER)
-    source = ModelSource(kind=kind, location=str(location), revision=changes.pop("revision", None))
-    settings = {"dtype": Dtype.FLOAT32, "device": "cpu", **changes}
-    return load_model(source, cache_dir=tmp_path / "cache", **settings)
+def _load(
+    location: Path | str,
+    tmp_path: Path,
+    *,
+    kind: ModelKind = ModelKind.FOLDER,
+    revision: str | None = None,
+    dtype: Dtype = Dtype.FLOAT32,
+    device: str = "cpu",
+) -> LoadedModel:
+    source = ModelSource(kind=kind, location=str(location), revision=revision)
+    return load_model(source, dtype=dtype, device=device, cache_dir=tmp_path / "cache")
 
 
 @pytest.fixture
@@ -58,8 +64,10 @@ def test_a_folder_is_loaded_with_its_tokenizer_and_facts(gemma, tmp_path):
 
 
 def test_bfloat16_weights_are_the_rounded_ones(gemma, tmp_path):
-    exact = _load(gemma, tmp_path).model.get_input_embeddings().weight
-    rounded = _load(gemma, tmp_path, dtype=Dtype.BFLOAT16).model.get_input_embeddings().weight
+    exact, rounded = (
+        _load(gemma, tmp_path, dtype=dtype).model.get_parameter("model.embed_tokens.weight")
+        for dtype in (Dtype.FLOAT32, Dtype.BFLOAT16)
+    )
     assert torch.equal(rounded, exact.bfloat16())
 
 

@@ -208,7 +208,7 @@ def test_params_npz_with_other_keys_or_content_is_refused(tmp_path):
     np.savez(path, W_enc=np.zeros((2, 3)), b_enc=np.zeros(3))
     with pytest.raises(Invalid, match=r"lacks W_dec, b_dec, threshold.*has W_enc, b_enc"):
         _load(path, SaeKind.NPZ, hook_name=HOOK)
-    np.savez(path, **dict.fromkeys(("W_enc", "W_dec", "b_enc", "b_dec", "threshold"), "words"))
+    np.savez(path, W_enc="a", W_dec="few", b_enc="words", b_dec="of", threshold="text")
     with pytest.raises(Invalid, match=str(path)):
         _load(path, SaeKind.NPZ, hook_name=HOOK)
     path.write_bytes(b"PK not a zip")
@@ -252,8 +252,8 @@ def test_a_release_with_a_known_factor_is_folded_as_sae_lens_does(hub, tmp_path)
         if entry.norm_scaling_factor and entry.conversion_func is None
     )
     entry = known[release]
-    settings = {"normalize_activations": "expected_average_only_in"}
-    random_sae_lens("standard", **settings).save_model(tmp_path / entry.saes_map[release_id])
+    scaled = random_sae_lens("standard", normalize_activations="expected_average_only_in")
+    scaled.save_model(tmp_path / entry.saes_map[release_id])
     hub.repositories[entry.repo_id] = tmp_path
     ours = _load(release, SaeKind.HUB, release_id=release_id)
     theirs = SAE.from_pretrained(release, release_id)

@@ -8,13 +8,14 @@ from safetensors.torch import load_file
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from core.errors import HookUnknown
+from tests.support.tiny_models import as_loaded
+from worker.lm.capture import capture as capture_streams
+from worker.lm.capture import replaced
+from worker.lm.tokens import make_contexts
 from worker.sae_training.__main__ import main
 from worker.sae_training.activation_cache import capture_to_disk, open_cache
-from worker.sae_training.contexts import make_contexts
 from worker.sae_training.inference_weights import load_weights
 from worker.sae_training.metrics import loss_metrics
-from worker.sae_training.residual import block, capture_residuals, replaced_residual
 
 HOOKS = ("blocks.0.hook_resid_post", "blocks.1.hook_resid_post")
 TEXTS = [f"story {i} tells of {i * 7} ships and {i % 5} stars at sea. " * 6 for i in range(60)]
@@ -110,7 +111,7 @@ def test_capture_equals_hidden_states_and_continues_after_a_stop(model, tokenize
         calls.append(len(ids))
         if len(calls) == 3:
             raise KeyboardInterrupt
-        found = capture_residuals(model, ids, mask, hook_names=HOOKS)
+        found = capture_streams(as_loaded(model), ids, mask, HOOKS)
         return {name: rows.bfloat16() for name, rows in found.items()}
 
     options = {"hook_names": HOOKS, "folder": tmp_path, "batch_contexts": 4}
@@ -133,9 +134,9 @@ def test_replacing_the_residual_by_itself_changes_nothing(model, tokenizer):
     contexts = make_contexts(tokenizer, TEXTS[:2], context_size=16)
     with torch.inference_mode():
         clean = model(input_ids=contexts.input_ids).logits
-        with replaced_residual(model, HOOKS[0], where=contexts.scored, replace=lambda rows: rows):
+        with replaced(model, HOOKS[0], where=contexts.scored, replace=lambda rows: rows):
             same = model(input_ids=contexts.input_ids).logits
-        with replaced_residual(model, HOOKS[0], where=contexts.scored, replace=torch.zeros_like):
+        with replaced(model, HOOKS[0], where=contexts.scored, replace=torch.zeros_like):
             zeroed = model(input_ids=contexts.input_ids).logits
         after = model(input_ids=contexts.input_ids).logits
     assert torch.equal(clean, same)
@@ -160,9 +161,3 @@ def test_loss_metrics_count_scored_targets(model, tokenizer, arguments, tmp_path
     chosen = logits[:, :-1].gather(-1, contexts.input_ids[:, 1:, None]).squeeze(-1)
     expected = -chosen[contexts.scored[:, 1:]].mean()
     assert metrics.clean == pytest.approx(float(expected), abs=1e-4)
-
-
-@pytest.mark.parametrize("name", ["blocks.2.hook_resid_post", "blocks.0.hook_mlp_out", "nonsense"])
-def test_unknown_hook_is_refused(model, name):
-    with pytest.raises(HookUnknown):
-        block(model, name)
