@@ -13,6 +13,8 @@ def queue_of(spec: JobSpec) -> JobQueue:
     match spec.kind:
         case "harvest":
             return JobQueue.GPU
+        case "explain":
+            return JobQueue.LLM
 
 
 def submit(session: Session, spec: JobSpec, *, created_by: str | None = None) -> int:

@@ -20,9 +20,9 @@ class Timing:
     """
 
     heartbeat: float = 3.0
-    fence: float = 6.0
+    fence: float = 8.0
     grace: float = 8.0
-    stall: float = 20.0
+    stall: float = 24.0
     reap: int = 4
     poll: float = 2.0
 

@@ -73,7 +73,7 @@ class WorkerProcess:
         if self.process.poll() is None:
             self.send(signal.SIGCONT)
             self.send(signal.SIGTERM)
-        return self.process.wait(20)
+        return self.process.wait(60)
 
 
 @contextmanager
@@ -94,7 +94,7 @@ def card_of(scope: SessionScope, job_id: int) -> JobCard:
         return jobs.get_card(session, job_id)
 
 
-def wait_for(condition: Callable[[], bool], *, seconds: float = 20.0, what: str = "") -> None:
+def wait_for(condition: Callable[[], bool], *, seconds: float = 60.0, what: str = "") -> None:
     """Wait until something holds."""
     deadline = time.monotonic() + seconds
     while not condition():
@@ -102,7 +102,7 @@ def wait_for(condition: Callable[[], bool], *, seconds: float = 20.0, what: str 
         time.sleep(0.05)
 
 
-def wait_for_end(scope: SessionScope, job_id: int, *, seconds: float = 20.0) -> JobCard:
+def wait_for_end(scope: SessionScope, job_id: int, *, seconds: float = 60.0) -> JobCard:
     """Wait until a job has ended."""
     wait_for(lambda: card_of(scope, job_id).state in ENDED, seconds=seconds, what="the job's end")
     return card_of(scope, job_id)

@@ -22,7 +22,7 @@ def child(tmp_path, code: str) -> Child:
     )
 
 
-def step_until(one: Child, condition, seconds=10.0):
+def step_until(one: Child, condition, seconds=60.0):
     deadline = time.monotonic() + seconds
     while not condition():
         one.step()
@@ -44,7 +44,7 @@ def test_a_child_that_dies_is_started_again(tmp_path):
 def test_a_child_that_cannot_live_is_given_up_with_its_last_words(tmp_path):
     one = child(tmp_path, "raise SystemExit('the reason')")
     with pytest.raises(ResourceError, match="the reason") as caught:
-        step_until(one, lambda: False, seconds=30.0)
+        step_until(one, lambda: False, seconds=90.0)
     assert "test.log" in caught.value.hint
 
 
@@ -60,7 +60,7 @@ def test_a_child_that_does_not_stop_is_killed_with_what_it_started(tmp_path):
     grandchild = int(one.last_words())
     stop_all([one], seconds=0.3)
     assert one.pid is None
-    wait_for(lambda: not psutil.pid_exists(grandchild), seconds=5)
+    wait_for(lambda: not psutil.pid_exists(grandchild), seconds=30)
 
 
 def test_a_child_ends_when_its_parent_is_killed(tmp_path):
@@ -77,5 +77,5 @@ def test_a_child_ends_when_its_parent_is_killed(tmp_path):
     grandchild = int(parent.last_words())
     assert parent.pid is not None
     os.kill(parent.pid, signal.SIGKILL)
-    wait_for(lambda: not psutil.pid_exists(grandchild), seconds=5)
+    wait_for(lambda: not psutil.pid_exists(grandchild), seconds=30)
     stop_all([parent])

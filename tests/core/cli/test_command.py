@@ -34,7 +34,7 @@ def sparsight(data_dir, *words, **more):
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=180,
     )
 
 
@@ -57,7 +57,7 @@ def running(data_dir, *words):
     finally:
         if process.poll() is None:
             process.send_signal(signal.SIGTERM)
-        process.wait(30)
+        process.wait(90)
 
 
 def processes_on(folder) -> list[str]:
@@ -149,7 +149,7 @@ def test_a_taken_port_is_told_before_anything_starts(tmp_path):
 def test_up_serves_restarts_what_dies_and_leaves_nothing(tmp_path):
     port = free_port()
     with running(tmp_path, "up", "--port", str(port)) as (process, output):
-        wait_for(lambda: "Sparsight is at" in output.read_text(), seconds=40, what="the address")
+        wait_for(lambda: "Sparsight is at" in output.read_text(), seconds=120, what="the address")
         health = f"http://127.0.0.1:{port}/api/v1/health"
         assert urlopen(health, timeout=5).status == 200
         assert is_up(tmp_path) is not None
@@ -162,7 +162,7 @@ def test_up_serves_restarts_what_dies_and_leaves_nothing(tmp_path):
         workers[0].kill()
         wait_for(lambda: "worker process ended" in output.read_text(), what="the restart")
         process.send_signal(signal.SIGINT)
-        assert process.wait(30) == 0
+        assert process.wait(90) == 0
     assert "Traceback" not in output.read_text()
     assert processes_on(tmp_path) == []
     assert is_up(tmp_path) is None
