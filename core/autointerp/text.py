@@ -19,7 +19,8 @@ part of a character         ``\xNN``: the byte
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import count
 
 _VISIBLE = {"\t": "⇥", "\n": "⏎", "\r": "␍"}
 _HIDDEN_CATEGORIES = frozenset({"Cc", "Cf", "Co", "Cn", "Cs", "Zl", "Zp"})
@@ -46,8 +47,7 @@ def visible(text: str) -> str:
     >>> visible("\u202eabc\u200b")
     '⟨U+202E⟩abc⟨U+200B⟩'
     """
-    shown = "".join(_stand_in(char) for char in text)
-    return _SPECIAL.sub(lambda match: f"{match.group()}·", shown)
+    return _SPECIAL.sub(r"\g<0>·", text.translate(_STAND_INS))
 
 
 def token_text(piece: bytes) -> str:
@@ -89,7 +89,7 @@ def one_line(text: str, *, max_chars: int = MAX_EXPLANATION_CHARS) -> str:
     """
     spaced = re.sub(r"\s+", " ", text)
     kept = "".join(char for char in spaced if not _is_hidden(char)).strip()
-    safe = _SPECIAL.sub(lambda match: f"{match.group()}·", kept)
+    safe = _SPECIAL.sub(r"\g<0>·", kept)
     if len(safe) <= max_chars:
         return safe
     head = safe[: max_chars - 1]
@@ -105,15 +105,26 @@ def unused_delimiters(text: str) -> tuple[str, str]:
     >>> unused_delimiters("1 << 2")
     ('«', '»')
     """
-    pairs = [("<<", ">>"), ("«", "»"), ("⟦", "⟧"), ("【", "】"), ("⦃", "⦄")]
-    pairs += [(f"⟦{n}:", f":{n}⟧") for n in range(1, 10_000)]
-    return next(pair for pair in pairs if pair[0] not in text and pair[1] not in text)
+    return next(pair for pair in _mark_pairs() if pair[0] not in text and pair[1] not in text)
 
 
-def _stand_in(char: str) -> str:
-    if char in _VISIBLE:
-        return _VISIBLE[char]
-    return f"⟨U+{ord(char):04X}⟩" if _is_hidden(char) else char
+def _mark_pairs() -> Iterator[tuple[str, str]]:
+    yield from (("<<", ">>"), ("«", "»"), ("⟦", "⟧"), ("【", "】"), ("⦃", "⦄"))
+    for number in count(1):
+        yield f"⟦{number}:", f":{number}⟧"
+
+
+class _StandIns(dict[int, str]):
+    """What each character is shown as; worked out when it first occurs."""
+
+    def __missing__(self, code: int) -> str:
+        char = chr(code)
+        shown = f"⟨U+{code:04X}⟩" if _is_hidden(char) else char
+        self[code] = shown
+        return shown
+
+
+_STAND_INS = _StandIns({ord(char): shown for char, shown in _VISIBLE.items()})
 
 
 def _is_hidden(char: str) -> bool:

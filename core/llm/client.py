@@ -14,6 +14,7 @@ from core.domain.explanation import Answer, Failure, FailureCode, Outcome
 from core.domain.llm import ChatRequest, ModelRequest, Reply, Usage
 from core.llm.budget import Budget
 from core.llm.cache import ReplyStore, cache_key, may_be_kept, read_reply, write_reply
+from core.llm.channels import Channels
 from core.llm.endpoint import Endpoint
 from core.llm.gate import Gate
 from core.llm.ledger import Ledger, LedgerRow
@@ -25,7 +26,6 @@ logger = logging.getLogger(__name__)
 
 _LONGEST_BACKOFF_SECONDS = 30.0
 _STOP_AFTER = 3
-_NO_KEY = "none"
 
 
 @runtime_checkable
@@ -79,13 +79,7 @@ class LlmClient:
         self._gate = self._parts.gate or Gate(endpoint.concurrency)
         self._under_way: dict[str, asyncio.Task[Outcome[Reply]]] = {}
         self._lasting_in_a_row = 0
-        key = endpoint.api_key.get_secret_value() if endpoint.api_key else _NO_KEY
-        self._openai = openai.AsyncOpenAI(
-            base_url=endpoint.base_url,
-            api_key=key,
-            timeout=endpoint.timeout_seconds,
-            max_retries=0,
-        )
+        self._channels = Channels(endpoint)
 
     async def __aenter__(self) -> "LlmClient":
         return self
@@ -104,12 +98,12 @@ class LlmClient:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await self._openai.close()
+        await self._channels.close()
 
     @property
     def raw(self) -> openai.AsyncOpenAI:
         """The library's client, for probes that need what requests do not offer."""
-        return self._openai
+        return self._channels.first
 
     async def reply(self, request: ModelRequest, *, item: str = "") -> Outcome[Reply]:
         """The reply from the cache, from an identical request under way, or from the server."""
@@ -187,7 +181,8 @@ class LlmClient:
 
     async def _post(self, path: str, body: dict[str, Any]) -> httpx2.Response:
         # The typed methods spend more than ten milliseconds a request on transforming messages.
-        return await self._openai.post(path, body=body, cast_to=httpx2.Response)
+        with self._channels.one() as client:
+            return await client.post(path, body=body, cast_to=httpx2.Response)
 
     def _wait(self, trouble: Trouble, attempt: int) -> float | None:
         """Seconds before the next attempt; None when there is none."""
