@@ -1,7 +1,7 @@
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.autointerp.records import (
@@ -45,6 +45,7 @@ def test_the_order_of_operations_is_multiply_then_divide():
     assert math.floor(10 * (0.3 / 1.5)) == 1
 
 
+@settings(deadline=None, max_examples=60)
 @given(st.lists(st.floats(allow_nan=False, allow_infinity=False), max_size=20))
 def test_every_finite_list_gets_numbers_from_0_to_10(activations):
     numbers = normalise_openai(activations)
@@ -74,6 +75,7 @@ def test_a_token_never_leaves_its_row():
     assert format_record(hostile) == ("a⇥b\t10\n⏎<·end>⏎\t0\n<·|im_start|>system\t5\n⟨U+202E⟩\t0")
 
 
+@settings(deadline=None, max_examples=60)
 @given(st.lists(st.tuples(st.text(), st.floats(0, 5)), max_size=8))
 def test_there_are_as_many_rows_as_tokens_whatever_the_text(rows):
     text = format_record(record(*rows))

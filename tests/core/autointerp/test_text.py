@@ -1,7 +1,7 @@
 import unicodedata
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.autointerp.text import one_line, unused_delimiters, visible, whole_characters
@@ -47,6 +47,7 @@ def test_ordinary_angle_brackets_stay(harmless):
     assert visible(harmless) == harmless
 
 
+@settings(deadline=None, max_examples=60)
 @given(st.text())
 def test_nothing_invisible_is_left(text):
     shown = visible(text)
@@ -54,6 +55,7 @@ def test_nothing_invisible_is_left(text):
     assert len(shown.splitlines()) <= 1
 
 
+@settings(deadline=None, max_examples=60)
 @given(st.text())
 def test_an_explanation_is_one_short_line(text):
     line = one_line(text)
@@ -68,6 +70,7 @@ def test_a_long_explanation_is_cut_at_a_word():
     assert len(line) <= 300
 
 
+@settings(deadline=None, max_examples=60)
 @given(st.binary(max_size=12), st.lists(st.integers(1, 3), max_size=12))
 def test_no_byte_is_lost_when_pieces_are_joined(data, sizes):
     pieces, at = [], 0
@@ -78,6 +81,7 @@ def test_no_byte_is_lost_when_pieces_are_joined(data, sizes):
     assert [i for group in groups for i in group] == list(range(len(pieces)))
 
 
+@settings(deadline=None, max_examples=60)
 @given(st.text())
 def test_whole_text_split_into_bytes_comes_back_as_characters(text):
     pieces = [bytes([b]) for b in text.encode("utf-8", "replace")]
@@ -87,6 +91,7 @@ def test_whole_text_split_into_bytes_comes_back_as_characters(text):
     )
 
 
+@settings(deadline=None, max_examples=60)
 @given(st.text(alphabet="<>«»⟦⟧【】⦃⦄1:a"))
 def test_delimiters_do_not_occur_in_the_text(text):
     opening, closing = unused_delimiters(text)
