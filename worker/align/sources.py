@@ -1,11 +1,9 @@
 """Preference pairs and conversations from where a run's settings say."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import assert_never
-
-import datasets
 
 from core.domain.alignment import DemoPreferences, FilePreferences, HubPreferences
 from core.domain.preference import ConversationSet, PreferenceSet
@@ -79,12 +77,15 @@ def _hub_rows(source: HubPreferences) -> Iterator[Row]:
             number += 1
 
 
-def _load(source: HubPreferences, split: str) -> datasets.Dataset:
+def _load(source: HubPreferences, split: str) -> Iterable[object]:
+    import datasets  # slow to import, and most sources are files
+
     try:
         with hub_errors(source.name):
-            return datasets.load_dataset(
+            found: Iterable[object] = datasets.load_dataset(
                 source.name, source.config, split=split, revision=source.revision
             )
+            return found
     except (ValueError, datasets.exceptions.DatasetGenerationError) as error:
         raise CorpusUnreadable(
             f"{source.name} has no split {split!r} that can be read: {error}",

@@ -1,0 +1,230 @@
+"""Alignment and SFT as jobs, from folders on disk: results, events, stops, several processes."""
+
+import json
+import threading
+from contextlib import contextmanager
+
+import pytest
+import torch
+
+from core.db.repositories import jobs
+from core.domain.alignment import AlignSpec, SftSpec
+from core.domain.job import EventKind
+from core.errors import Cancelled, HookUnknown, Invalid, SaeMismatch
+from core.interchange.preferences import write_preferences
+from tests.support.harvests import write_model, write_sae
+from tests.support.jobs import claimed_job, job_spec
+from tests.support.tiny_runs import tiny_pairs
+from worker.align.metrics import read_metrics
+from worker.align.run import run_align, run_sft
+from worker.progress import JobContext
+
+HOOK = "blocks.1.hook_resid_post"
+TRAINING = {
+    "batch_size": 3,
+    "micro_batch_size": 1,
+    "epochs": 2,
+    "optimizer": {"learning_rate": 3e-3, "warmup_steps": 0},
+    "eval_every": 2,
+    "save_every": 2,
+    "n_probe_rows": 8,
+    "tensorboard": False,
+}
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    """A folder with a model, an SAE and pairs."""
+    folder = tmp_path_factory.mktemp("world")
+    write_model(folder / "model", "llama")
+    write_sae(folder / "sae", "jumprelu", hook_name=HOOK, seed=1)
+    write_preferences(tiny_pairs(7, 2).pairs, folder / "pairs.jsonl")
+    talk = {"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Yo"}]}
+    other = {"prompt": "Bye", "completion": "See you."}
+    (folder / "talks.jsonl").write_text("\n".join(map(json.dumps, (talk, other))))
+    return folder
+
+
+def align_spec(world, **changes) -> AlignSpec:
+    settings = {
+        "model_id": "tiny",
+        "model": {"kind": "folder", "location": str(world / "model")},
+        "aligned_id": "tiny-aligned",
+        "data": {"kind": "file", "path": str(world / "pairs.jsonl")},
+        "constraint": [
+            {
+                "sae_id": "1-tiny",
+                "source": {"kind": "folder", "location": str(world / "sae")},
+                "k": 4,
+            }
+        ],
+        "lengths": {"max_length": 128, "max_prompt_length": 96},
+        "dtype": "float32",
+        "device": "cpu",
+        "training": TRAINING,
+    }
+    return AlignSpec.model_validate({**settings, **changes})
+
+
+@contextmanager
+def running(scope, folder, stop=None):
+    with claimed_job(scope, job_spec(), folder) as job:
+        yield JobContext(
+            claim=job.claim,
+            scope=scope,
+            work_dir=job.work_dir,
+            cache_dir=folder / "cache",
+            stop=stop,
+        )
+        job.flush()
+
+
+def metric_events(scope, job):
+    job.flush()
+    with scope() as session:
+        events = jobs.events_after(session, job.job_id, seq=0)
+    return [event.payload for event in events if event.kind is EventKind.METRIC]
+
+
+def test_a_job_trains_and_its_folder_holds_the_model_and_the_numbers(
+    world, session_scope, tmp_path
+):
+    with running(session_scope, tmp_path) as job:
+        result = run_align(align_spec(world, training={**TRAINING, "tensorboard": True}), job)
+        rows = read_metrics(job.work_dir / "metrics.jsonl")
+        events = metric_events(session_scope, job)
+        moved = job.finished_items()["moved"]
+    assert events == rows
+    assert [row["step"] for row in rows] == list(range(7))
+    assert result["steps"] == 6
+    assert (result["n_train"], result["n_held_out"], result["n_refused"]) == (7, 2, 0)
+    assert result["last_evaluation"]["eval_probe_kl/forward"] > 0
+    assert result["cache_bytes_per_pair"].keys() == {"logps", "1-tiny"}
+    assert moved["features"][0]["sae_id"] == "1-tiny"
+    table = (job.work_dir / "metrics.csv").read_text().splitlines()
+    assert len(table) == 8
+    assert list((job.work_dir / "tensorboard").glob("events.*"))
+    assert (tmp_path / "jobs").is_dir()
+    again = align_spec(world, model={"kind": "folder", "location": result["model_dir"]})
+    with running(session_scope, tmp_path) as job:
+        second = run_align(again, job)
+    start = second["last_evaluation"]["eval_loss"]
+    assert start > 0
+
+
+def test_a_cancelled_job_goes_on_in_its_next_attempt(world, session_scope, tmp_path):
+    spec = align_spec(world)
+    with running(session_scope, tmp_path) as job:
+        run_align(spec, job)
+        expected = read_metrics(job.work_dir / "metrics.jsonl")
+    stop = threading.Event()
+    with running(session_scope, tmp_path, stop) as job:
+        checks = 0
+        real = job.check
+
+        def check() -> None:
+            nonlocal checks
+            checks += 1
+            if checks == 4:
+                stop.set()
+            real()
+
+        job.check = check  # type: ignore[method-assign]
+        with pytest.raises(Cancelled):
+            run_align(spec, job)
+        stop.clear()
+        job.check = real  # type: ignore[method-assign]
+        result = run_align(spec, job)
+        events = metric_events(session_scope, job)
+    assert result["steps"] == 6
+    assert [event["step"] for event in events] == list(range(7))
+    for event, row in zip(events, expected, strict=True):
+        assert event.get("loss") == row.get("loss")
+
+
+def test_events_lost_in_a_crash_are_sent_again_and_none_twice(world, session_scope, tmp_path):
+    spec = align_spec(world)
+    with running(session_scope, tmp_path) as job:
+        run_align(spec, job)
+        job.flush()
+        with (job.work_dir / "metrics.jsonl").open("a") as file:
+            file.write('{"step": 7, "loss": 0.5}\n')  # written, but never sent
+        run_align(spec, job)
+        steps = [event["step"] for event in metric_events(session_scope, job)]
+    assert steps == list(range(8))
+
+
+def test_sft_lowers_its_loss_and_alignment_starts_from_its_result(world, session_scope, tmp_path):
+    spec = SftSpec.model_validate(
+        {
+            "model_id": "tiny",
+            "model": {"kind": "folder", "location": str(world / "model")},
+            "tuned_id": "tiny-sft",
+            "data": {"kind": "file", "path": str(world / "talks.jsonl"), "held_out_share": 0.0},
+            "max_length": 64,
+            "dtype": "float32",
+            "device": "cpu",
+            "training": {**TRAINING, "epochs": 8},
+        }
+    )
+    with running(session_scope, tmp_path) as job:
+        result = run_sft(spec, job)
+        rows = read_metrics(job.work_dir / "metrics.jsonl")
+    assert rows[-1]["loss"] < rows[1]["loss"] - 0.5
+    started = align_spec(world, model={"kind": "folder", "location": result["model_dir"]})
+    with running(session_scope, tmp_path) as job:
+        assert run_align(started, job)["steps"] == 6
+
+
+def test_two_processes_walk_the_same_trajectory_as_one(world, session_scope, tmp_path):
+    spec = align_spec(world)
+    with running(session_scope, tmp_path) as job:
+        run_align(spec, job)
+        alone = read_metrics(job.work_dir / "metrics.jsonl")
+    shared = spec.model_copy(update={"launch": spec.launch.model_copy(update={"processes": 2})})
+    with running(session_scope, tmp_path) as job:
+        result = run_align(shared, job)
+        both = read_metrics(job.work_dir / "metrics.jsonl")
+        events = metric_events(session_scope, job)
+    assert result["steps"] == 6
+    assert events == both
+    for one, other in zip(alone, both, strict=True):
+        assert one.keys() == other.keys()
+        for name in one.keys() - {"tokens_per_second", "peak_memory_bytes", "eval_runtime"}:
+            assert one[name] == pytest.approx(other[name], rel=1e-2, abs=1e-5), name
+
+
+@pytest.mark.parametrize(
+    ("change", "error"),
+    [
+        ({"data": {"kind": "file", "path": "EMPTY"}}, Invalid),
+        ({"lengths": {"max_length": 10**6, "max_prompt_length": 64}}, Invalid),
+        ({"training": {**TRAINING, "lora": {"target_modules": ["nothing"]}}}, Invalid),
+    ],
+)
+def test_what_can_be_known_before_training_is(world, session_scope, tmp_path, change, error):
+    empty = tmp_path / "empty.jsonl"
+    empty.write_text('{"chosen": 1}\n')
+    change = json.loads(json.dumps(change).replace("EMPTY", str(empty)))
+    with running(session_scope, tmp_path) as job:
+        with pytest.raises(error) as caught:
+            run_align(align_spec(world, **change), job)
+        assert not (job.work_dir / "checkpoints").exists()
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("hook_name", "error"),
+    [("blocks.9.hook_resid_post", SaeMismatch), ("blocks.1.hook_nowhere", HookUnknown)],
+)
+def test_an_sae_of_another_model_is_refused(world, session_scope, tmp_path, hook_name, error):
+    write_sae(tmp_path / "sae", "jumprelu", hook_name=hook_name, seed=1)
+    source = {"kind": "folder", "location": str(tmp_path / "sae")}
+    spec = align_spec(world, constraint=[{"sae_id": "1-tiny", "source": source, "k": 4}])
+    with running(session_scope, tmp_path) as job, pytest.raises(error):
+        run_align(spec, job)
