@@ -24,6 +24,9 @@ SparsightError
 │   ├── ModelMissing
 │   ├── PortTaken
 │   └── DatabaseUnavailable
+├── Paused                   the work waits until a person lifts what stopped it
+│   ├── BudgetReached        the run's budget allows nothing more
+│   └── EndpointStopped      the endpoint answers nothing more: key, quota, connection
 └── Cancelled                somebody asked to stop
 
 A message says what happened and how to mend it. Codes are stable: pages, the REST API and
@@ -188,6 +191,24 @@ class DatabaseUnavailable(ResourceError):
     """The database cannot be reached or started."""
 
     code = "database_unavailable"
+
+
+class Paused(SparsightError):
+    """The work waits, unfinished, until a person lifts what stopped it."""
+
+    code = "paused"
+
+
+class BudgetReached(Paused):
+    """The run's budget allows nothing more."""
+
+    code = "budget"
+
+
+class EndpointStopped(Paused):
+    """The endpoint answers nothing more: its key, its quota or the connection is the reason."""
+
+    code = "endpoint_stopped"
 
 
 class Cancelled(SparsightError):

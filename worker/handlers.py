@@ -1,7 +1,11 @@
 """Which function does which kind of job."""
 
+from typing import assert_never
+
 from pydantic import JsonValue
 
+from core.domain.explain_job import ExplainSpec
+from core.domain.harvest import HarvestSpec
 from core.domain.job import JobSpec
 from worker.progress import JobContext
 
@@ -11,6 +15,14 @@ def run_job(spec: JobSpec, job: JobContext) -> dict[str, JsonValue]:
 
     The handlers load torch, so they are imported where they are needed.
     """
-    from worker.harvest.run import run_harvest
+    match spec:
+        case HarvestSpec():
+            from worker.harvest.run import run_harvest
 
-    return run_harvest(spec, job)
+            return run_harvest(spec, job)
+        case ExplainSpec():
+            from worker.explain.run import run_explain
+
+            return run_explain(spec, job)
+        case _:
+            assert_never(spec)

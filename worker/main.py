@@ -91,6 +91,7 @@ async def serve(
             "grace": timing.grace,
             "log_level": settings.log_level,
             "log_json": settings.log_json,
+            **_secret(settings),
         },
     )
     _stop_on_signals(station.stopping)
@@ -170,6 +171,12 @@ async def _until_end(station: Station, work: Sequence[Coroutine[Any, Any, None]]
         if isinstance(end, Exception):
             logger.error("A queue ended: %s", end)
     return 0 if wanted else EXIT_LOST
+
+
+def _secret(settings: Settings) -> dict[str, str]:
+    """The key of stored API keys, for runners; over stdin, as everything they are told."""
+    key = settings.secret_key
+    return {} if key is None else {"secret_key": key.get_secret_value()}
 
 
 def _stop_on_signals(stopping: asyncio.Event) -> None:

@@ -16,6 +16,7 @@ from core.db.repositories import attempts
 from core.db.session import SessionScope
 from core.domain.job import Claim, EventKind, JobFailure, Progress
 from core.errors import Cancelled, ClaimLost
+from core.explaining.keys import KeyRing
 
 RATE_WINDOW_SECONDS = 30.0
 WRITE_SECONDS = 0.5  # least time between two writes of progress, metrics and log
@@ -59,6 +60,9 @@ class JobContext:
         work_dir: the job's own folder; it outlives attempts and crashes.
         cache_dir: where downloads are kept for all jobs.
         scope: transactions that commit only if the attempt still holds its claim at their end.
+        open_scope: transactions for facts that stay true whoever holds the claim, such as an
+            answer that was paid for.
+        keys: opens API keys of endpoints; None where no job needs any.
     """
 
     def __init__(
@@ -69,12 +73,14 @@ class JobContext:
         work_dir: Path,
         cache_dir: Path,
         stop: threading.Event | None = None,
+        keys: KeyRing | None = None,
     ) -> None:
         self.claim = claim
         self.work_dir = work_dir
         self.cache_dir = cache_dir
         self.scope = attempts.fenced(scope, claim)
-        self._scope = scope
+        self.open_scope = scope
+        self.keys = keys
         self._stop = stop or threading.Event()
         self._lock = threading.RLock()
         self._pending: deque[_Pending] = deque()
@@ -99,7 +105,7 @@ class JobContext:
         if now - self._checked < CHECK_SECONDS:
             return
         self._checked = now
-        with self._scope() as session:
+        with self.open_scope() as session:
             wanted = attempts.renew(session, self.claim)
         if wanted:
             self._stop.set()
@@ -139,17 +145,17 @@ class JobContext:
 
     def finished_items(self) -> dict[str, JsonValue]:
         """Results of the items that this or an earlier attempt has finished, by key."""
-        with self._scope() as session:
+        with self.open_scope() as session:
             return attempts.finished_items(session, self.job_id)
 
     def finish_item(self, key: str, result: JsonValue) -> None:
         """Record a finished item in its own transaction; a repeated key replaces its result."""
-        with self._scope() as session:
+        with self.open_scope() as session:
             attempts.finish_item(session, self.claim, key=key, result=result)
 
     def fail_item(self, key: str, error: JobFailure) -> None:
         """Record an item that failed; the next attempt does it again."""
-        with self._scope() as session:
+        with self.open_scope() as session:
             attempts.fail_item(session, self.claim, key=key, error=error)
 
     def flush(self) -> None:
@@ -158,7 +164,7 @@ class JobContext:
             events = self._take()
             self._written = time.monotonic()
             if events:
-                with self._scope() as session:
+                with self.open_scope() as session:
                     attempts.append_events(session, self.claim, events)
 
     def __enter__(self) -> "JobContext":

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, JsonValue
+from pydantic import BaseModel, ConfigDict, JsonValue, SecretStr
 
 from core.db.repositories import attempts, jobs
 from core.db.session import SessionScope, make_engine, session_scope
@@ -30,8 +30,10 @@ from core.errors import (
     DatabaseUnavailable,
     DiskFull,
     OutOfMemory,
+    Paused,
     SparsightError,
 )
+from core.explaining.keys import KeyRing
 from core.log import about, configure_logging, without_secrets
 from worker.handlers import run_job
 from worker.lifeline import Lifeline, become_subreaper
@@ -60,6 +62,7 @@ class Setup(BaseModel):
     grace: float
     log_level: str
     log_json: bool
+    secret_key: SecretStr | None = None
 
 
 class JobLog(logging.Handler):
@@ -111,6 +114,11 @@ def run_attempt(
         work_dir=setup.data_dir / "jobs" / str(claim.job_id),
         cache_dir=setup.cache_dir,
         stop=stop,
+        keys=KeyRing(
+            secret_key=setup.secret_key,
+            data_dir=setup.data_dir,
+            environment=os.environ,  # noqa: TID251 - endpoints name variables that hold keys
+        ),
     )
     try:
         with _alone_in(job.work_dir, stop):
@@ -137,6 +145,9 @@ def _run(job: JobContext, scope: SessionScope, handler: Handler) -> int:
         return _stopped(claim, scope)
     except (ClaimLost, DatabaseUnavailable):
         raise
+    except Paused as error:
+        with scope() as session:
+            attempts.pause(session, claim, _failure(error))
     except SparsightError as error:
         _fail(claim, scope, error)
     except Exception as error:
@@ -155,9 +166,12 @@ def _stopped(claim: Claim, scope: SessionScope) -> int:
 
 
 def _fail(claim: Claim, scope: SessionScope, error: SparsightError) -> None:
-    failure = JobFailure(code=error.code, message=error.message, hint=error.hint)
     with scope() as session:
-        attempts.fail(session, claim, failure)
+        attempts.fail(session, claim, _failure(error))
+
+
+def _failure(error: SparsightError) -> JobFailure:
+    return JobFailure(code=error.code, message=error.message, hint=error.hint)
 
 
 def _named(error: Exception) -> SparsightError:

@@ -3,17 +3,17 @@
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import TypeAlias
+from typing import Annotated, TypeAlias, assert_never
 
-from pydantic import JsonValue, TypeAdapter, ValidationError
+from pydantic import Field, JsonValue, TypeAdapter, ValidationError
 
 from core.domain.corpus import corpus_name
+from core.domain.explain_job import ExplainSpec
 from core.domain.harvest import HarvestSpec
 from core.domain.views import LogLine
 from core.errors import Invalid
 
-# Becomes Annotated[HarvestSpec | …, Field(discriminator="kind")] with the second kind of job.
-JobSpec: TypeAlias = HarvestSpec
+JobSpec: TypeAlias = Annotated[HarvestSpec | ExplainSpec, Field(discriminator="kind")]
 
 _SPEC: TypeAdapter[JobSpec] = TypeAdapter(JobSpec)
 
@@ -139,8 +139,8 @@ class JobEvent:
     Attributes:
         seq: number of the event in its job, from 1, without gaps.
         payload: by kind. progress: the fields of Progress. metric: ``step`` and numbers by name.
-            log: ``level`` and ``text``. state: ``state`` and ``attempt``, for a failure also
-            ``code``, ``message`` and ``hint``.
+            log: ``level`` and ``text``. state: ``state`` and ``attempt``, when it failed or
+            paused also ``code``, ``message`` and ``hint``.
     """
 
     seq: int
@@ -200,4 +200,11 @@ def spec_json(spec: JobSpec) -> dict[str, JsonValue]:
 
 def job_title(spec: JobSpec) -> str:
     """What a job does, in a few words."""
-    return f"Harvest {spec.model_id} over {corpus_name(spec.corpus)}"
+    match spec:
+        case HarvestSpec():
+            return f"Harvest {spec.model_id} over {corpus_name(spec.corpus)}"
+        case ExplainSpec():
+            verb = "Score" if spec.explainer is None else "Explain"
+            return f"{verb} features of {spec.model_id}/{spec.sae_id}"
+        case _:
+            assert_never(spec)

@@ -106,6 +106,14 @@ def finished_items(session: Session, job_id: int) -> dict[str, JsonValue]:
     return {row.key: row.result for row in session.execute(done.order_by(JobItem.key))}
 
 
+def failed_items(session: Session, job_id: int) -> dict[str, str]:
+    """Codes of the items that failed and were not done later, by key."""
+    failed = select(JobItem.key, JobItem.error_code).where(
+        JobItem.job_id == job_id, JobItem.state == "failed"
+    )
+    return {row.key: row.error_code or "" for row in session.execute(failed)}
+
+
 def count_crash(session: Session, claim: Claim) -> int:
     """Count a crash of the attempt; returns how many since the last finished item."""
     mine = update(Job).where(*_mine(claim)).values(crashes=Job.crashes + 1)
@@ -131,6 +139,19 @@ def fail(session: Session, claim: Claim, error: JobFailure) -> None:
         error_code=error.code,
         error_message=error.message,
         error_hint=error.hint or None,
+    )
+
+
+def pause(session: Session, claim: Claim, reason: JobFailure) -> None:
+    """Stop the job with a reason that a person can lift; finished items stay finished."""
+    guard(session, claim)
+    close(
+        session,
+        claim.job_id,
+        JobState.PAUSED,
+        error_code=reason.code,
+        error_message=reason.message,
+        error_hint=reason.hint or None,
     )
 
 

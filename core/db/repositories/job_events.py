@@ -32,7 +32,7 @@ def append_state(session: Session, job_id: int) -> None:
     columns = (Job.state, Job.attempt, Job.error_code, Job.error_message, Job.error_hint)
     row = session.execute(select(*columns, func.now()).where(Job.id == job_id)).one()
     payload: dict[str, JsonValue] = {"state": row.state, "attempt": row.attempt}
-    if row.state == JobState.FAILED:
+    if row.state in {JobState.FAILED, JobState.PAUSED}:
         payload |= {"code": row.error_code, "message": row.error_message}
         payload["hint"] = row.error_hint
     counted = update(Job).where(Job.id == job_id).values(last_seq=Job.last_seq + 1)

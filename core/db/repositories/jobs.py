@@ -1,5 +1,6 @@
 """Jobs: submitted, asked to stop, queued again, and read."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from pydantic import JsonValue
@@ -10,6 +11,7 @@ from core.db.models.job import Job, JobEvent, JobItem
 from core.db.repositories.job_events import append_state, close
 from core.domain.job import (
     ACTIVE,
+    RESUMABLE,
     EventKind,
     JobCard,
     JobPage,
@@ -191,6 +193,34 @@ def events_after(
         Event(seq=row.seq, at=row.at, kind=EventKind(row.kind), payload=row.payload)
         for row in session.execute(query)
     )
+
+
+def set_spec(session: Session, job_id: int, spec: dict[str, JsonValue]) -> None:
+    """Change the settings of a job that does not run.
+
+    Raises:
+        NotFound: no such job.
+        Conflict: the job is active or has succeeded.
+    """
+    state, _ = _lock(session, job_id)
+    if state not in RESUMABLE:
+        raise Conflict(f"Job {job_id} is {state}.", hint="Pause or cancel it first.")
+    session.execute(update(Job).where(Job.id == job_id).values(spec=spec))
+
+
+def item_failures(session: Session, job_ids: Sequence[int]) -> dict[int, dict[str, int]]:
+    """How many items of each job failed, by code, commonest first; jobs without are absent."""
+    counted = func.count().label("n")
+    query = (
+        select(JobItem.job_id, JobItem.error_code, counted)
+        .where(JobItem.job_id.in_(list(job_ids)), JobItem.state == "failed")
+        .group_by(JobItem.job_id, JobItem.error_code)
+        .order_by(JobItem.job_id, counted.desc(), JobItem.error_code)
+    )
+    found: dict[int, dict[str, int]] = {}
+    for job_id, code, n in session.execute(query):
+        found.setdefault(job_id, {})[code or ""] = n
+    return found
 
 
 def queue_of_job(session: Session, job_id: int) -> JobQueue:

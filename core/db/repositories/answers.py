@@ -1,0 +1,90 @@
+"""Raw answers by what decides them, and the ledger of what was asked and what it cost."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import func, insert, select
+from sqlalchemy.dialects.postgresql import insert as upsert
+from sqlalchemy.orm import Session
+
+from core.db.models.explanation import LlmAnswer, LlmSpending
+from core.domain.views_explain import Spending
+from core.llm.ledger import LedgerRow
+
+
+def get_reply(session: Session, key: str) -> str | None:
+    """The stored text of a key; None when there is none."""
+    query = select(LlmAnswer.reply).where(LlmAnswer.key == key)
+    return session.execute(query).scalar_one_or_none()
+
+
+def put_replies(session: Session, replies: Mapping[str, str]) -> None:
+    """Keep texts; a key that is there already keeps its first text."""
+    if replies:
+        rows = [{"key": key, "reply": text} for key, text in replies.items()]
+        session.execute(upsert(LlmAnswer).on_conflict_do_nothing(), rows)
+
+
+def add_rows(
+    session: Session,
+    rows: Sequence[LedgerRow],
+    *,
+    job_id: int | None,
+    endpoint_id: int | None,
+) -> None:
+    """Add rows to the ledger."""
+    if rows:
+        about = {"job_id": job_id, "endpoint_id": endpoint_id}
+        session.execute(insert(LlmSpending), [{**_values(row), **about} for row in rows])
+
+
+def spending_of(session: Session, job_ids: Sequence[int]) -> dict[int, Spending]:
+    """What each job's requests used, over all its attempts; jobs that asked nothing are absent."""
+    sent = ~LlmSpending.from_cache
+    query = (
+        select(
+            LlmSpending.job_id,
+            func.count(),
+            func.count().filter(LlmSpending.from_cache),
+            func.count().filter(LlmSpending.code.is_not(None)),
+            func.coalesce(func.sum(LlmSpending.attempts), 0),
+            func.coalesce(func.sum(LlmSpending.prompt_tokens).filter(sent), 0),
+            func.coalesce(func.sum(LlmSpending.completion_tokens).filter(sent), 0),
+            func.sum(LlmSpending.cost).filter(sent),
+        )
+        .where(LlmSpending.job_id.in_(list(job_ids)))
+        .group_by(LlmSpending.job_id)
+    )
+    return {
+        job_id: Spending(
+            requests=n,
+            from_cache=cached,
+            failed=failed,
+            attempts=int(attempts),
+            prompt_tokens=int(prompt),
+            completion_tokens=int(completion),
+            cost=None if cost is None else float(cost),
+        )
+        for job_id, n, cached, failed, attempts, prompt, completion, cost in session.execute(query)
+        if job_id is not None
+    }
+
+
+def _values(row: LedgerRow) -> dict[str, Any]:
+    return {
+        "purpose": row.purpose.value,
+        "item": row.item,
+        "model": row.model.replace("\x00", ""),
+        "prompt_tokens": row.usage.prompt,
+        "cached_tokens": row.usage.cached,
+        "completion_tokens": row.usage.completion,
+        "reasoning_tokens": row.usage.reasoning,
+        "estimated": row.usage.estimated,
+        "attempts": row.attempts,
+        "seconds": row.seconds,
+        "cost": row.cost,
+        "price_version": row.price_version,
+        "code": None if row.code is None else row.code.value,
+        "request_id": row.request_id.replace("\x00", ""),
+        "from_cache": row.from_cache,
+    }

@@ -1,0 +1,1 @@
+"""Features explained and explanations scored against stored endpoints, results into the tables."""

@@ -1,0 +1,111 @@
+"""The database behind a client: raw answers kept at once, and a row for every request.
+
+A thread writes what has come in meanwhile in one transaction, so that the event loop never waits
+for a commit. An answer can be read back as soon as it was put; after a crash at most the answers
+of the last few milliseconds are missing.
+"""
+
+import threading
+
+from core.db.repositories import answers
+from core.db.session import SessionScope
+from core.llm.ledger import Ledger, LedgerRow
+
+_Rows = list[tuple[int | None, LedgerRow]]
+
+
+class AnswerBook:
+    """Replies and ledger of one run; close it to be sure that everything is written.
+
+    Args:
+        scope: transactions that need no claim on a job: what was paid for stays true.
+        job_id: whose requests these are; None for a page's own.
+    """
+
+    def __init__(self, scope: SessionScope, *, job_id: int | None) -> None:
+        self._scope = scope
+        self._job_id = job_id
+        self._lock = threading.Lock()
+        self._replies: dict[str, str] = {}
+        self._writing: dict[str, str] = {}
+        self._rows: _Rows = []
+        self._error: Exception | None = None
+        self._more = threading.Event()
+        self._closing = False
+        self._writer = threading.Thread(target=self._write_often, name="answers", daemon=True)
+        self._writer.start()
+
+    def get(self, key: str) -> str | None:
+        """The stored text of this key; None when there is none."""
+        with self._lock:
+            fresh = self._replies.get(key) or self._writing.get(key)
+        if fresh is not None:
+            return fresh
+        with self._scope() as session:
+            return answers.get_reply(session, key)
+
+    def put(self, key: str, text: str) -> None:
+        """Keep a text; a key that is there already keeps its first text."""
+        with self._lock:
+            self._raise_error()
+            self._replies.setdefault(key, text)
+        self._more.set()
+
+    def add(self, row: LedgerRow, *, endpoint_id: int | None) -> None:
+        """Keep a row of the ledger."""
+        with self._lock:
+            self._rows.append((endpoint_id, row))
+        self._more.set()
+
+    def ledger(self, endpoint_id: int | None) -> Ledger:
+        """The ledger of one endpoint."""
+        return EndpointLedger(self, endpoint_id)
+
+    def close(self) -> None:
+        """Write what is left.
+
+        Raises:
+            DatabaseUnavailable, DiskFull: something could not be written.
+        """
+        self._closing = True
+        self._more.set()
+        self._writer.join()
+        self._raise_error()
+
+    def _raise_error(self) -> None:
+        if self._error is not None:
+            raise self._error
+
+    def _write_often(self) -> None:
+        while not self._closing:
+            self._more.wait()
+            self._more.clear()
+            self._write()
+        self._write()
+
+    def _write(self) -> None:
+        with self._lock:
+            self._writing, self._replies = self._replies, {}
+            rows, self._rows = self._rows, []
+        try:
+            with self._scope() as session:
+                answers.put_replies(session, self._writing)
+                for endpoint_id in dict.fromkeys(endpoint for endpoint, _ in rows):
+                    mine = [row for endpoint, row in rows if endpoint == endpoint_id]
+                    answers.add_rows(session, mine, job_id=self._job_id, endpoint_id=endpoint_id)
+        except Exception as error:  # noqa: BLE001 - told to whoever puts or closes next
+            self._error = error
+        with self._lock:
+            self._writing = {}
+
+
+class EndpointLedger:
+    """The part of a book's ledger that belongs to one endpoint."""
+
+    def __init__(self, book: AnswerBook, endpoint_id: int | None) -> None:
+        self._book = book
+        self._endpoint_id = endpoint_id
+
+    def add(self, row: LedgerRow) -> None:
+        """Keep one row."""
+        self._book.add(row, endpoint_id=self._endpoint_id)

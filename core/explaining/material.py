@@ -1,0 +1,128 @@
+"""What is known of a feature, as explainers and judges need it, split so that nothing leaks."""
+
+import random
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from sqlalchemy.orm import Session
+
+from core.autointerp.lookup import build_lookup
+from core.autointerp.records import make_record
+from core.autointerp.sampling import Specimen, SpecimenSplit, split_specimens
+from core.autointerp.text import token_text
+from core.db.repositories import features
+from core.domain.activation import ContextActivations
+from core.domain.ids import FeatureId
+from core.domain.views import TokenWeight, Vocabulary
+
+_LISTED_TOKENS = 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Material:
+    """One feature in one harvest.
+
+    Attributes:
+        specimens: every kept context, special tokens left out; none without tokens.
+        promoted, suppressed: texts of tokens that the feature makes more and less likely.
+    """
+
+    feature: FeatureId
+    harvest_id: int
+    specimens: tuple[Specimen, ...]
+    promoted: tuple[str, ...]
+    suppressed: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SplitSizes:
+    """How many contexts a split takes at most, and the seed of its draws."""
+
+    seed: int
+    n_explain: int = 5
+    n_score: int = 5
+    n_judged: int = 20
+
+
+def read_material(
+    session: Session, feature: FeatureId, *, harvest_id: int | None, words: Vocabulary
+) -> Material:
+    """A feature's contexts and logit effect from the database.
+
+    Raises:
+        NotFound: no such feature or harvest.
+    """
+    page = features.feature_page(
+        session, feature=feature, harvest_id=harvest_id, include_random=True
+    )
+    made = (_specimen(context, words) for context in page.contexts)
+    return Material(
+        feature=feature,
+        harvest_id=page.harvest.harvest_id,
+        specimens=tuple(specimen for specimen in made if specimen.record.tokens),
+        promoted=_texts(page.promoted, words),
+        suppressed=_texts(page.suppressed, words),
+    )
+
+
+def draw_of(seed: int, feature: FeatureId, purpose: str) -> random.Random:
+    """Randomness that depends on seed, feature and purpose alone."""
+    return random.Random(f"{seed}/{feature}/{purpose}")  # noqa: S311 - nothing secret
+
+
+def split_of(material: Material, sizes: SplitSizes, *, seen: Collection[int] = ()) -> SpecimenSplit:
+    """Contexts for explaining and for scoring; never the same, by number or text.
+
+    Args:
+        material: the feature.
+        sizes: how many, drawn by which seed.
+        seen: numbers of contexts that an explanation was made from, which must not score it.
+
+    Raises:
+        Invalid: too few firing contexts.
+    """
+    split = _split(material, sizes, material.specimens)
+    if set(seen) <= {specimen.context_index for specimen in split.explain}:
+        return split
+    texts = {_plain(s) for s in material.specimens if s.context_index in set(seen)}
+    unseen = tuple(s for s in material.specimens if _plain(s) not in texts)
+    return _split(material, sizes, unseen)
+
+
+def strongest_tokens(split: SpecimenSplit) -> tuple[str, ...]:
+    """Tokens of highest mean activation in the contexts to explain from, strongest first."""
+    means = build_lookup(specimen.record for specimen in split.explain).means
+    firing = [token for token in means if means[token] > 0]
+    return tuple(sorted(firing, key=lambda token: (-means[token], token))[:_LISTED_TOKENS])
+
+
+def _split(material: Material, sizes: SplitSizes, specimens: tuple[Specimen, ...]) -> SpecimenSplit:
+    return split_specimens(
+        specimens,
+        rng=draw_of(sizes.seed, material.feature, "split"),
+        n_explain=sizes.n_explain,
+        n_score=sizes.n_score,
+        n_judged=sizes.n_judged,
+    )
+
+
+def _plain(specimen: Specimen) -> str:
+    return " ".join(specimen.text.split()).casefold()
+
+
+def _specimen(context: ContextActivations, words: Vocabulary) -> Specimen:
+    ids = context.token_ids.tolist()
+    record = make_record(
+        [_bytes(words, token) for token in ids],
+        context.activations.tolist(),
+        scored=[token not in words.special_ids for token in ids],
+    )
+    return Specimen(context_index=context.context_index, band=context.band, record=record)
+
+
+def _bytes(words: Vocabulary, token: int) -> bytes:
+    return words.tokens[token] if 0 <= token < len(words.tokens) else b""
+
+
+def _texts(weights: tuple[TokenWeight, ...], words: Vocabulary) -> tuple[str, ...]:
+    return tuple(token_text(_bytes(words, weight.token_id)) for weight in weights)

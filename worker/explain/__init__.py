@@ -1,0 +1,1 @@
+"""Runs of explanations: many features explained and scored, bounded, counted and resumable."""

@@ -1,0 +1,318 @@
+"""A run of explanations: every feature explained, every explanation scored, at a known cost.
+
+Two rounds, since the shuffled floor of a score needs the explanations of other features. Items of
+a round are worked on side by side; the endpoint's own gate bounds what is asked at once. A done
+item is written with what it made in one transaction, so that a later attempt skips it; an item
+that was under way asks again, and the answers it had got come from the stored ones.
+"""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
+
+from pydantic import JsonValue
+
+from core.autointerp.text import visible
+from core.db.repositories import answers, attempts, catalog, explanations, scores
+from core.db.session import Session
+from core.domain.explain_job import ExplainerSetting, ExplainSpec, ScorerSetting
+from core.domain.explanation import Failure, ScoreKind
+from core.domain.ids import FeatureId
+from core.domain.job import JobFailure
+from core.domain.views_explain import Spending
+from core.errors import Invalid, LlmUnsupported, NotFound
+from core.explaining.answer_book import AnswerBook
+from core.explaining.connection import Connection, Connections
+from core.explaining.examiner import (
+    Candidate,
+    Examination,
+    examine,
+    judge_setting,
+    shuffled_text,
+    simulator_of,
+)
+from core.explaining.explainer import ExplainItem, explain, explain_items, store_explanation
+from core.explaining.features import choose_features
+from core.explaining.material import Material, SplitSizes, read_material, split_of
+from core.explaining.purse import Purse
+from core.llm.budget import Limits
+from worker.explain.score_item import ScoreItem, check_unseen, score_items
+from worker.explain.side_by_side import side_by_side
+from worker.progress import JobContext
+
+_READERS = 2  # features read from the database at once
+_PLACES = 32  # items under way at once: enough that the endpoints' gates are the limit
+_METRICS_A_ROUND = 100
+_RAW_CHARS = 300
+
+T = TypeVar("T", ExplainItem, ScoreItem)
+
+
+def run_explain(spec: ExplainSpec, job: JobContext) -> dict[str, JsonValue]:
+    """Explain and score what the settings name.
+
+    Returns:
+        What was made, what failed by code, and what it cost, over all attempts.
+
+    Raises:
+        BudgetReached, EndpointStopped: paused; what is done stays done, nothing is asked twice.
+        Invalid, NotFound: an endpoint, its key, the SAE or its harvest is missing.
+        LlmUnsupported: an endpoint lacks an ability that the settings need.
+        Cancelled: asked to stop.
+    """
+    began = time.monotonic()
+    book = AnswerBook(job.open_scope, job_id=job.job_id)
+    try:
+        run = ExplainRun(spec, job)
+        asyncio.run(run.work(book))
+    finally:
+        book.close()
+    return {**_result(job, run), "seconds": round(time.monotonic() - began, 1)}
+
+
+class ExplainRun:
+    """One attempt at a run."""
+
+    def __init__(self, spec: ExplainSpec, job: JobContext) -> None:
+        self.spec = spec
+        self.job = job
+        with job.open_scope() as session:
+            self.features = choose_features(session, spec)
+            sae = catalog.get_sae(
+                session, model_id=spec.model_id, sae_id=spec.sae_id, harvest_id=spec.harvest_id
+            )
+            revision = sae.harvest.model_revision if sae.harvest else None
+            self._words = catalog.get_vocabulary(session, model_id=spec.model_id, revision=revision)
+            spent = answers.spending_of(session, [job.job_id]).get(job.job_id, Spending())
+        self._finished = frozenset(job.finished_items())
+        self._purse = Purse(_limits(spec), spent=spent)
+        self._sizes = _sizes(spec)
+
+    async def work(self, book: AnswerBook) -> None:
+        """Both rounds, with the endpoints open."""
+        self._readers = asyncio.Semaphore(_READERS)
+        self._connections = _connections(self.job, book, self._purse)
+        try:
+            explainer = await self._open(self.spec.explainer)
+            scorer = await self._open(self.spec.scorer)
+            _check_abilities(self.spec, scorer)
+            if self.spec.explainer is not None:
+                await self._explain_all(self.spec.explainer, explainer)
+            if self.spec.scorer is not None:
+                await self._score_all(self.spec.scorer, scorer)
+        finally:
+            await self._connections.close()
+
+    async def _open(self, setting: ExplainerSetting | ScorerSetting | None) -> Connection | None:
+        if setting is None or setting.endpoint_id is None:
+            return None
+        return await self._connections.get(setting.endpoint_id)
+
+    async def _explain_all(self, setting: ExplainerSetting, connection: Connection | None) -> None:
+        async def do(item: ExplainItem) -> None:
+            material = await self._read(item.feature)
+            split = split_of(material, self._sizes)
+            outcome, messages = await explain(
+                item, material, split, setting=setting, connection=connection
+            )
+            if isinstance(outcome, Failure):
+                self._connections.raise_if_stopped()
+                self.job.fail_item(item.key, _failure_of(outcome))
+                return
+            with self.job.scope() as session:
+                made = store_explanation(
+                    session,
+                    item,
+                    outcome.value,
+                    messages=messages,
+                    material=material,
+                    split=split,
+                    setting=setting,
+                    job_id=self.job.job_id,
+                )
+                self._done(session, item.key, {"explanation_id": made})
+
+        await self._round("explaining", "explanations", self._to_explain(setting), do)
+
+    async def _score_all(self, setting: ScorerSetting, connection: Connection | None) -> None:
+        with self.job.open_scope() as session:
+            items = score_items(session, self.spec, setting, self.features, self.job.job_id)
+            pool = self._pool(session, setting, items)
+
+        async def do(item: ScoreItem) -> None:
+            found = await self._examine(item, pool, setting=setting, connection=connection)
+            if found.has_failures:
+                self._connections.raise_if_stopped()
+            with self.job.scope() as session:
+                made = scores.add(
+                    session,
+                    explanation_id=item.card.explanation_id,
+                    score=found.score,
+                    examples=found.examples,
+                    shuffled_with=found.shuffled_with,
+                    endpoint_id=setting.endpoint_id,
+                    job_id=self.job.job_id,
+                    item_key=item.key,
+                )
+                self._done(session, item.key, {"score_id": made})
+
+        await self._round("scoring", "scores", items, do)
+
+    async def _examine(
+        self,
+        item: ScoreItem,
+        pool: Sequence[Candidate],
+        *,
+        setting: ScorerSetting,
+        connection: Connection | None,
+    ) -> Examination:
+        card = item.card
+        material = await self._read(card.feature)
+        check_unseen(card, material.harvest_id)
+        with self.job.open_scope() as session:
+            seen = explanations.get_details(session, card.explanation_id).context_indices
+        own = Candidate(index=card.feature.index, text=card.explanation.text)
+        return await examine(
+            item.kind,
+            own.text,
+            split_of(material, self._sizes, seen=seen),
+            material=material,
+            setting=setting,
+            connection=connection,
+            shuffled=shuffled_text(own, pool, seed=self.spec.seed),
+            seed=self.spec.seed,
+        )
+
+    def _to_explain(self, setting: ExplainerSetting) -> tuple[ExplainItem, ...]:
+        items = explain_items(self.features, setting)
+        if not setting.skip_explained:
+            return items
+        with self.job.open_scope() as session:
+            there = explanations.explained(
+                session,
+                model_id=self.spec.model_id,
+                sae_id=self.spec.sae_id,
+                endpoint_id=setting.endpoint_id,
+                except_job=self.job.job_id,
+            )
+        return tuple(item for item in items if (item.feature.index, item.style) not in there)
+
+    def _pool(
+        self, session: Session, setting: ScorerSetting, items: Sequence[ScoreItem]
+    ) -> tuple[Candidate, ...]:
+        """Whose explanations may stand in for another's: the run's own, else the SAE's."""
+        if not setting.shuffled_floor:
+            return ()
+        cards = [item.card for item in items]
+        if len({card.feature for card in cards}) < 2:
+            there = explanations.current(
+                session, model_id=self.spec.model_id, sae_id=self.spec.sae_id
+            )
+            cards = [*there]
+        return tuple(Candidate(index=c.feature.index, text=c.explanation.text) for c in cards)
+
+    async def _read(self, feature: FeatureId) -> Material:
+        async with self._readers:
+            return await asyncio.to_thread(self._read_now, feature)
+
+    def _read_now(self, feature: FeatureId) -> Material:
+        with self.job.open_scope() as session:
+            return read_material(
+                session, feature, harvest_id=self.spec.harvest_id, words=self._words
+            )
+
+    def _done(self, session: Session, key: str, result: JsonValue) -> None:
+        attempts.finish_item(session, self.job.claim, key=key, result=result)
+
+    async def _round(
+        self, phase: str, unit: str, items: Sequence[T], do: Callable[[T], Awaitable[None]]
+    ) -> None:
+        """Work on the items that are not done yet, side by side, and tell how far it is."""
+        waiting = [item for item in items if item.key not in self._finished]
+        done = len(items) - len(waiting)
+        every = max(1, len(items) // _METRICS_A_ROUND)
+
+        def tell() -> None:
+            self.job.progress(done=done, total=len(items), unit=unit, phase=phase)
+
+        async def one(item: T) -> None:
+            nonlocal done
+            try:
+                await do(item)
+            except (Invalid, LlmUnsupported, NotFound) as error:
+                failure = JobFailure(code=error.code, message=error.message, hint=error.hint)
+                self.job.fail_item(item.key, failure)
+            done += 1
+            tell()
+            if done % every == 0:
+                purse = self._purse
+                self.job.metric(done, requests=purse.requests, tokens=purse.tokens, cost=purse.cost)
+
+        tell()
+        await side_by_side(waiting, one, places=_PLACES, check=self.job.check)
+
+
+def _check_abilities(spec: ExplainSpec, scorer: Connection | None) -> None:
+    """Refuse at once what the endpoint cannot do, in place of failing score by score."""
+    if spec.scorer is None or scorer is None:
+        return
+    for kind in spec.scorer.score_kinds:
+        if kind is ScoreKind.SIMULATION:
+            simulator_of(spec.scorer, scorer)
+        else:
+            judge_setting(spec.scorer, scorer)
+
+
+def _connections(job: JobContext, book: AnswerBook, purse: Purse) -> Connections:
+    if job.keys is None:
+        raise ValueError("a run of explanations needs a key ring")
+    return Connections(
+        job.open_scope,
+        keys=job.keys,
+        book=book,
+        purse=purse,
+        on_probe=lambda name: job.log(f"Finding out what {name} can do."),
+    )
+
+
+def _limits(spec: ExplainSpec) -> Limits:
+    budget = spec.budget
+    return Limits(cost=budget.max_cost, tokens=budget.max_tokens, requests=budget.max_requests)
+
+
+def _sizes(spec: ExplainSpec) -> SplitSizes:
+    explainer = spec.explainer or ExplainerSetting()
+    scorer = spec.scorer or ScorerSetting()
+    return SplitSizes(
+        seed=spec.seed,
+        n_explain=explainer.n_records,
+        n_score=scorer.n_score,
+        n_judged=scorer.n_judged,
+    )
+
+
+def _failure_of(failed: Failure) -> JobFailure:
+    raw = visible(failed.raw[:_RAW_CHARS])
+    return JobFailure(
+        code=failed.code.value,
+        message=failed.message.replace("\x00", ""),
+        hint=f"The answer was: {raw}" if raw else "",
+    )
+
+
+def _result(job: JobContext, run: ExplainRun) -> dict[str, JsonValue]:
+    with job.open_scope() as session:
+        made = scores.count_of_jobs(session, [job.job_id]).get(job.job_id, (0, 0))
+        failures = attempts.failed_items(session, job.job_id)
+        spent = answers.spending_of(session, [job.job_id]).get(job.job_id, Spending())
+    return {
+        "n_features": len(run.features),
+        "n_explanations": made[0],
+        "n_scores": made[1],
+        "failures": dict(Counter(failures.values()).most_common()),
+        "requests": spent.requests - spent.from_cache,
+        "tokens": spent.prompt_tokens + spent.completion_tokens,
+        "cost": spent.cost,
+    }
