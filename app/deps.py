@@ -10,6 +10,7 @@ from fastapi import Depends, Request
 from sqlalchemy.orm import Session
 
 from core.db.session import SessionScope
+from core.explaining.keys import KeyRing
 
 __all__ = ["Resources", "ResourcesDep", "SessionDep", "get_resources", "get_session"]
 
@@ -22,12 +23,14 @@ class Resources:
         scope: opens short sessions, for streams that must not hold one.
         data_dir: folder of the database and of jobs.
         cache_dir: folder of downloads.
+        keys: seals and opens API keys of endpoints.
         stopping: set when the server was told to stop; streams end then.
     """
 
     scope: SessionScope
     data_dir: Path
     cache_dir: Path
+    keys: KeyRing
     stopping: threading.Event = field(default_factory=threading.Event)
 
 

@@ -3,6 +3,7 @@
 import argparse
 import errno
 import logging
+import os
 import socket
 import sys
 import threading
@@ -26,6 +27,7 @@ from core.db.embedded import database
 from core.db.migrate import is_current
 from core.db.session import make_engine, session_scope
 from core.errors import DatabaseUnavailable, PortTaken, SparsightError
+from core.explaining.keys import KeyRing
 from core.log import configure_logging
 from core.settings import Settings
 
@@ -51,6 +53,11 @@ def create_app(settings: Settings, *, stopping: threading.Event | None = None) -
                 scope=session_scope(engine),
                 data_dir=settings.data_dir,
                 cache_dir=settings.cache_dir,
+                keys=KeyRing(
+                    secret_key=settings.secret_key,
+                    data_dir=settings.data_dir,
+                    environment=os.environ,  # noqa: TID251 - endpoints name variables with keys
+                ),
                 stopping=stopping or threading.Event(),
             )
             yield

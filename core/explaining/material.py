@@ -12,6 +12,7 @@ from core.autointerp.sampling import Specimen, SpecimenSplit, split_specimens
 from core.autointerp.text import token_text
 from core.db.repositories import features
 from core.domain.activation import ContextActivations
+from core.domain.explain_job import ExplainerSetting, ExplainSpec, ScorerSetting
 from core.domain.ids import FeatureId
 from core.domain.views import TokenWeight, Vocabulary
 
@@ -42,6 +43,18 @@ class SplitSizes:
     n_explain: int = 5
     n_score: int = 5
     n_judged: int = 20
+
+    @classmethod
+    def of(cls, spec: ExplainSpec) -> "SplitSizes":
+        """The sizes of a run; its defaults where it only explains or only scores."""
+        explainer = spec.explainer or ExplainerSetting()
+        scorer = spec.scorer or ScorerSetting()
+        return cls(
+            seed=spec.seed,
+            n_explain=explainer.n_records,
+            n_score=scorer.n_score,
+            n_judged=scorer.n_judged,
+        )
 
 
 def read_material(

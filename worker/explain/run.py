@@ -88,7 +88,7 @@ class ExplainRun:
             spent = answers.spending_of(session, [job.job_id]).get(job.job_id, Spending())
         self._finished = frozenset(job.finished_items())
         self._purse = Purse(_limits(spec), spent=spent)
-        self._sizes = _sizes(spec)
+        self._sizes = SplitSizes.of(spec)
 
     async def work(self, book: AnswerBook) -> None:
         """Both rounds, with the endpoints open."""
@@ -248,7 +248,8 @@ class ExplainRun:
             tell()
             if done % every == 0:
                 purse = self._purse
-                self.job.metric(done, requests=purse.requests, tokens=purse.tokens, cost=purse.cost)
+                spent = {"requests": purse.requests, "tokens": purse.tokens, "cost": purse.cost}
+                self.job.metric(done, **{name: float(value) for name, value in spent.items()})
 
         tell()
         await side_by_side(waiting, one, places=_PLACES, check=self.job.check)
@@ -280,17 +281,6 @@ def _connections(job: JobContext, book: AnswerBook, purse: Purse) -> Connections
 def _limits(spec: ExplainSpec) -> Limits:
     budget = spec.budget
     return Limits(cost=budget.max_cost, tokens=budget.max_tokens, requests=budget.max_requests)
-
-
-def _sizes(spec: ExplainSpec) -> SplitSizes:
-    explainer = spec.explainer or ExplainerSetting()
-    scorer = spec.scorer or ScorerSetting()
-    return SplitSizes(
-        seed=spec.seed,
-        n_explain=explainer.n_records,
-        n_score=scorer.n_score,
-        n_judged=scorer.n_judged,
-    )
 
 
 def _failure_of(failed: Failure) -> JobFailure:

@@ -12,6 +12,7 @@ from app.services import jobs
 from app.web import i18n, sse
 from app.web.render import Here
 from core.domain.job import JobState
+from core.explaining.keys import KeyRing
 from core.jobs import control
 from tests.support.jobs import job_spec
 
@@ -131,7 +132,11 @@ def read_stream(scope, job_id, *, seq, language="en"):
 
     async def read():
         resources = Resources(
-            scope=scope, data_dir=Path(), cache_dir=Path(), stopping=threading.Event()
+            scope=scope,
+            data_dir=Path(),
+            cache_dir=Path(),
+            keys=KeyRing(secret_key=None, data_dir=Path(), environment={}),
+            stopping=threading.Event(),
         )
         here = Here(path="/", query=(), theme="auto", lang=language, section="jobs")
         stream = sse.job_stream(resources, job_id, seq=seq, here=here)
