@@ -1,6 +1,7 @@
 """Fixtures of every test: one real PostgreSQL a run, made by the real migrations."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine
@@ -9,13 +10,20 @@ from sqlalchemy.orm import Session
 from core.db.migrate import migrate
 from core.db.session import SessionScope, make_engine
 from core.db.session import session_scope as make_scope
-from tests.support.database import empty, rolled_back, start_test_database
+from tests.support.database import empty, reachable_folder, rolled_back, start_test_database
+
+
+@pytest.fixture
+def reachable_path() -> Iterator[Path]:
+    """A temporary folder for a database of the test's own, where any account can reach it."""
+    with reachable_folder() as folder:
+        yield folder
 
 
 @pytest.fixture(scope="session")
-def database_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def database_url() -> Iterator[str]:
     """Address of a migrated, empty database, shared by the whole run."""
-    with start_test_database(tmp_path_factory.mktemp("database")) as database:
+    with reachable_folder() as folder, start_test_database(folder) as database:
         migrate(database.url)
         yield database.url
 

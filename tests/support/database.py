@@ -1,5 +1,6 @@
 """A real PostgreSQL for tests, and ways to leave it as it was."""
 
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +13,17 @@ from core.db.embedded import EmbeddedDatabase, start_database
 # Only speed: a crash of the machine would lose a test's rows, a crash of the server does not.
 FAST = {"fsync": "off", "full_page_writes": "off"}
 KEPT = {"alembic_version"}
+
+
+@contextmanager
+def reachable_folder() -> Iterator[Path]:
+    """A temporary folder outside of pytest's own.
+
+    Each start of pytest closes its folder to other accounts, so that a PostgreSQL which runs under
+    an account of its own (beside root) would lose its data under its feet.
+    """
+    with tempfile.TemporaryDirectory(prefix="sparsight-test-") as folder:
+        yield Path(folder)
 
 
 def start_test_database(folder: Path) -> EmbeddedDatabase:

@@ -40,11 +40,11 @@ def write(url):
 
 
 @pytest.fixture
-def folder(tmp_path):
+def folder(reachable_path):
     """A data folder; nothing of it runs on after the test."""
-    yield tmp_path / "data"
-    if (tmp_path / "data" / "postgres" / "PG_VERSION").exists():
-        start_test_database(tmp_path / "data").stop()
+    yield reachable_path / "data"
+    if (reachable_path / "data" / "postgres" / "PG_VERSION").exists():
+        start_test_database(reachable_path / "data").stop()
 
 
 def test_what_was_written_is_there_after_a_stop(folder):
@@ -129,13 +129,13 @@ def test_a_server_that_died_is_started_again_at_the_same_address(folder):
         held.ensure_running()
 
 
-def test_a_long_or_strange_path_has_its_socket_elsewhere(tmp_path):
-    folder = tmp_path / ("long " * 20) / "ü,'%"
+def test_a_long_or_strange_path_has_its_socket_elsewhere(reachable_path):
+    folder = reachable_path / ("long " * 20) / "ü,'%"
     with start_test_database(folder) as held:
         write(held.url)
         assert rows(held.url) == [("kept",)]
         socket = Path(held.url.split("host=")[1].split("&")[0])
-        assert not socket.is_relative_to(tmp_path)
+        assert not socket.is_relative_to(reachable_path)
         assert socket.stat().st_mode & 0o077 == 0
     shutil.rmtree(socket)
 
