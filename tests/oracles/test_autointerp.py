@@ -16,6 +16,7 @@ from core.autointerp.alignment import read_unknowns, unknown_offsets
 from core.domain.activation import ActivationRecord
 from core.domain.explanation import Answer
 from core.errors import AnswerUnparsable, Invalid
+from tests.support.outcomes import value
 
 ORACLE = json.loads((Path(__file__).parent / "autointerp.json").read_text(encoding="utf-8"))
 
@@ -26,8 +27,8 @@ def cases(group):
     return pytest.mark.parametrize("case", found, ids=ids)
 
 
-def number(value):
-    return float(value) if isinstance(value, str) else value
+def number(given):
+    return float(given) if isinstance(given, str) else given
 
 
 def near(value):
@@ -109,7 +110,7 @@ def test_openais_expected_value(case):
 def test_delphis_expected_value_and_the_sum_that_ours_takes_instead(case):
     logprobs = {k: number(v) for k, v in case["top_logprobs"].items()}
     if "summing" in case["name"]:
-        assert beliefs.expected_value(logprobs).value.expected == near(case["expected_value"])
+        assert value(beliefs.expected_value(logprobs)).expected == near(case["expected_value"])
     else:
         assert beliefs.expected_value_delphi(logprobs).expected == near(case["expected_value"])
 
@@ -121,7 +122,7 @@ def test_expected_value_when_ten_is_one_or_two_tokens(case):
         assert belief.expected == near(case["expected_value"])
     else:
         outcome = beliefs.expected_value(case["top_logprobs"])
-        assert outcome.value.expected == near(case["expected_value"])
+        assert value(outcome).expected == near(case["expected_value"])
 
 
 @cases("scores")
@@ -227,6 +228,7 @@ def test_auroc(case):
 
 @cases("fuzz_and_explainer_highlight")
 def test_delphis_marks(case):
+    got: object
     match case["kind"]:
         case "explainer_activation_list":
             got = highlights.activation_list_delphi(

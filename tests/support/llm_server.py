@@ -6,6 +6,7 @@ twice. Faults are taken from a list, one a request, before the model is asked.
 
 import asyncio
 import json
+import math
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
@@ -195,10 +196,10 @@ def _head(status: int, length: int, headers: Mapping[str, str]) -> bytes:
     return ("\r\n".join(lines) + "\r\n\r\n").encode()
 
 
-def chat_answer(text: str, *, finish: str = "stop", tokens=(), refusal: str | None = None):
+def chat_answer(
+    text: str, *, finish: str = "stop", tokens=(), refusal: str | None = None
+) -> dict[str, Any]:
     """A chat completion; tokens are pairs (text, {alternative: probability})."""
-    import math
-
     content = [
         {
             "token": token,

@@ -10,6 +10,7 @@ from core.autointerp.answers import (
 )
 from core.domain.explanation import Answer, Failure, FailureCode
 from core.domain.llm import Finish, GeneratedToken, Reply
+from tests.support.outcomes import failed, value
 
 
 def reply(text, finish=Finish.STOP, **changes):
@@ -54,7 +55,7 @@ def test_what_is_no_explanation_is_a_failure_and_never_a_text(text, code):
 def test_a_cut_explanation_counts_only_up_to_its_first_whole_sentence():
     whole = read_explanation(reply("names of rivers. It also", Finish.LENGTH))
     assert whole == Answer("names of rivers")
-    assert read_explanation(reply("names of", Finish.LENGTH)).code is FailureCode.LENGTH
+    assert failed(read_explanation(reply("names of", Finish.LENGTH))).code is FailureCode.LENGTH
 
 
 @pytest.mark.parametrize(
@@ -71,7 +72,7 @@ def test_a_cut_explanation_counts_only_up_to_its_first_whole_sentence():
     ],
 )
 def test_verdicts_that_cannot_be_read_are_failures(text, n, code):
-    assert read_verdicts(reply(text), n).code is code
+    assert failed(read_verdicts(reply(text), n)).code is code
 
 
 @pytest.mark.parametrize(
@@ -85,7 +86,7 @@ def test_verdicts_that_cannot_be_read_are_failures(text, n, code):
     ],
 )
 def test_verdicts_are_read_in_whatever_dress_they_come(text):
-    assert [v.fires for v in read_verdicts(reply(text), 2).value] == [True, False]
+    assert [v.fires for v in value(read_verdicts(reply(text), 2))] == [True, False]
 
 
 @pytest.mark.parametrize(
@@ -105,14 +106,14 @@ def test_verdicts_are_read_in_whatever_dress_they_come(text):
     ],
 )
 def test_activations_that_cannot_be_read_are_failures_and_never_zeros(text, code):
-    assert read_sparse_activations(reply(text), 3).code is code
+    assert failed(read_sparse_activations(reply(text), 3)).code is code
 
 
 def test_tokens_that_an_answer_leaves_out_do_not_fire():
     outcome = read_sparse_activations(reply('```json\n{"nonzero": [{"i": 1, "a": 7}]}\n```'), 3)
-    assert [b.expected for b in outcome.value] == [0, 7, 0]
+    assert [b.expected for b in value(outcome)] == [0, 7, 0]
     empty = read_sparse_activations(reply('{"nonzero": []}'), 2)
-    assert [b.expected for b in empty.value] == [0, 0]
+    assert [b.expected for b in value(empty)] == [0, 0]
 
 
 @settings(deadline=None)
@@ -127,13 +128,14 @@ def test_any_answer_is_read_or_refused_without_an_exception(text, n):
 
 
 def test_a_ten_in_two_tokens_is_put_together():
-    first = GeneratedToken(token="1", logprob=-0.1, top={"1": -0.105, "0": -2.3026})
-    second = GeneratedToken(token="0", logprob=-0.05, top={"0": -0.0513, "\n": -2.9957})
+    one, zero = "1", "0"
+    first = GeneratedToken(token=one, logprob=-0.1, top={one: -0.105, zero: -2.3026})
+    second = GeneratedToken(token=zero, logprob=-0.05, top={zero: -0.0513, "\n": -2.9957})
     outcome = read_one_token(reply("10", tokens=(first, second)))
-    assert outcome.value.expected == pytest.approx(8.595, abs=1e-3)
+    assert value(outcome).expected == pytest.approx(8.595, abs=1e-3)
     nine = read_one_token(reply("1", tokens=(first,)), top=9)
-    assert nine.value.expected == pytest.approx(0.9, abs=1e-3)
+    assert value(nine).expected == pytest.approx(0.9, abs=1e-3)
 
 
 def test_an_answer_without_log_probabilities_is_a_failure():
-    assert read_one_token(reply("7")).code is FailureCode.NO_LOGPROBS
+    assert failed(read_one_token(reply("7"))).code is FailureCode.NO_LOGPROBS

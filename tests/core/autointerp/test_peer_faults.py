@@ -37,6 +37,7 @@ from core.domain.explanation import (
     SimulationMode,
 )
 from core.domain.llm import Finish, GeneratedToken, Reply
+from tests.support.outcomes import failed, measured, messages, value
 
 
 def record(activations, tokens=None):
@@ -68,7 +69,7 @@ def test_1_a_ten_that_is_two_tokens_is_not_read_as_one():
     assert naive.expected < 1
     assert beliefs.expected_value_split_ten(p_first, p_second).expected > 9
     setting = SimulatorSetting(mode=SimulationMode.ONE_AT_A_TIME, scale_top=9)
-    prompt = simulation_plan(setting, "x", ("a",)).questions[0].request.messages
+    prompt = messages(simulation_plan(setting, "x", ("a",)).questions[0])
     assert "from 0 to 9" in prompt[0].content
 
 
@@ -80,7 +81,7 @@ def test_2_numbers_are_rounded_down_after_multiplying_first():
 
 
 def test_3_what_becomes_ten_is_the_maximum_of_what_is_shown():
-    last = explain_from_records([record([0.0, 2.0]), record([1.0, 0.5])]).request.messages[-1]
+    last = messages(explain_from_records([record([0.0, 2.0]), record([1.0, 0.5])]))[-1]
     assert " t1\t10" in last.content
     assert " t0\t5" in last.content
 
@@ -101,9 +102,9 @@ def test_5_explanations_and_scores_use_the_right_fifths_in_the_right_order():
 
 def test_6_without_any_number_there_is_a_failure_and_no_zero():
     assert beliefs.expected_value_openai({"the": -0.1}).expected == 0.0
-    assert beliefs.expected_value({"the": -0.1}).code is FailureCode.NO_DIGITS
+    assert failed(beliefs.expected_value({"the": -0.1})).code is FailureCode.NO_DIGITS
     far = {"0": -800.0, "10": -800.0}
-    assert beliefs.expected_value(far).value.expected == pytest.approx(5.0)
+    assert value(beliefs.expected_value(far)).expected == pytest.approx(5.0)
 
 
 def test_7_the_score_pools_raw_activations_and_says_why_it_is_undefined():
@@ -122,8 +123,8 @@ def test_8_calibration_stands_beside_the_correlation_and_never_flips_it():
     true, predicted = [0, 1, 2, 5], [0, 1, 3, 6]
     negative = [simulated([3, 2, 1, 0.5], [0, 1, 2, 3])]
     score = simulation_score(top=[simulated(true, predicted)], random=[], calibration=negative)
-    assert score.metrics[Metric.TOP_AND_RANDOM].value > 0.99
-    assert score.metrics[Metric.CALIBRATED_R2].value < 0
+    assert measured(score, Metric.TOP_AND_RANDOM) > 0.99
+    assert measured(score, Metric.CALIBRATED_R2) < 0
     fitted = LinearRegression().fit(np.array(predicted).reshape(-1, 1), true)
     line = measures.linear_calibration(predicted, true)
     assert (line.slope, line.intercept) == pytest.approx((fitted.coef_[0], fitted.intercept_))
@@ -133,16 +134,18 @@ def test_9_the_last_token_counts_and_a_wrong_count_is_a_failure():
     assert peers.simulated_text_openai("a\t4༗\nb\t7༗\n", ["a", "b"]) == (4, 0)
     answer = '{"nonzero": [{"i": 0, "a": 4}, {"i": 1, "a": 7}]}'
     got = read_sparse_activations(reply(answer), 2)
-    assert [b.expected for b in got.value] == [4, 7]
+    assert [b.expected for b in value(got)] == [4, 7]
     assert peers.simulated_json_fork('{"activations": []}', ["a"]) == (0,)
-    assert read_sparse_activations(reply('{"activations": []}'), 1).code is FailureCode.COUNT
+    assert (
+        failed(read_sparse_activations(reply('{"activations": []}'), 1)).code is FailureCode.COUNT
+    )
 
 
 def test_10_a_few_shot_token_never_carries_the_explanation_under_test():
     plan = simulation_plan(
         SimulatorSetting(mode=SimulationMode.ONE_AT_A_TIME), "the word river", ("a",)
     )
-    *before, last = plan.questions[0].request.messages
+    *before, last = messages(plan.questions[0])
     assert all("river" not in message.content for message in before)
     assert "the word river" in last.content
 
@@ -180,7 +183,7 @@ def test_13_failures_are_counted_by_code_and_below_four_fifths_there_is_no_score
         JudgedContext(record=record([1.0]), context_index=i, label=i % 2 == 0) for i in range(10)
     ]
     batch = reply("[1, 0, 1, 0, 1]")
-    verdicts = [Answer(v) for v in read_verdicts(batch, 5).value]
+    verdicts = [Answer(v) for v in value(read_verdicts(batch, 5))]
     judgement = Judgement(verdicts=(*verdicts, *([FAILED] * 5)), judge="m")
     score = classification_score(ScoreKind.DETECTION, contexts, judgement)
     assert (score.n, score.n_ok, score.failures) == (10, 5, {FailureCode.TIMEOUT: 5})
@@ -196,7 +199,7 @@ def test_14_an_error_on_a_negative_is_no_right_answer_and_always_yes_stands_at_a
     contexts = [
         JudgedContext(record=record([1.0]), context_index=i, label=i < 20) for i in range(30)
     ]
-    yes = read_verdicts(reply(str([1] * 30)), 30).value
+    yes = value(read_verdicts(reply(str([1] * 30)), 30))
     judgement = Judgement(verdicts=tuple(Answer(v) for v in yes), judge="m")
     score = classification_score(ScoreKind.DETECTION, contexts, judgement)
     assert score.metrics[Metric.BALANCED_ACCURACY].value == 0.5
@@ -226,8 +229,8 @@ def test_a_batch_that_is_shorter_than_the_others_can_be_read():
         plan.questions[0].read(reply("[1, 1, 1, 1, 1]")),
         plan.questions[1].read(reply("[0, 1]")),
     ]
-    verdicts = plan.join(outcomes).value.verdicts
-    assert [v.value.fires for v in verdicts] == [True] * 5 + [False, True]
+    verdicts = value(plan.join(outcomes)).verdicts
+    assert [value(v).fires for v in verdicts] == [True] * 5 + [False, True]
     assert peers.verdicts_delphi("[0, 1]", 5) is peers.DelphiParseError.LENGTH
 
 
@@ -240,7 +243,7 @@ def test_a_probability_is_read_from_the_digit_alone():
             ("]", {"]": -0.1}),
         )
     )
-    verdict = read_verdicts(reply("[1]", tokens=tokens), 1).value[0]
+    verdict = value(read_verdicts(reply("[1]", tokens=tokens), 1))[0]
     assert verdict.probability == pytest.approx(0.8 / 0.9)
     assert peers.probability_delphi([["10", math.log(0.5)], ["1", math.log(0.4)]]) < 0.5
 

@@ -21,6 +21,7 @@ from core.llm.gate import Gate
 from core.llm.ledger import MemoryLedger, totals
 from core.llm.prices import Price, PriceTable
 from tests.support.llm_server import Fault, LlmServer, chat_answer, serving
+from tests.support.outcomes import failed, value
 
 LIMITED = Fault(status=429, headers={"retry-after": "0.05"})
 PRICES = PriceTable(version="2026-11", prices={"m": Price(prompt=10.0, completion=30.0)})
@@ -91,7 +92,7 @@ PASSING = {
 def test_a_passing_trouble_is_tried_again(fault):
     outcome, n, ledger = reply_under([fault, fault])
     assert isinstance(outcome, Answer)
-    assert outcome.value.text == "answer 1"
+    assert value(outcome).text == "answer 1"
     assert n == 3
     assert [(row.attempts, row.code) for row in ledger.rows] == [(3, None)]
 
@@ -108,7 +109,7 @@ def test_a_passing_trouble_is_tried_again(fault):
 def test_a_trouble_that_does_not_pass_is_a_failure_with_its_code(fault, code):
     outcome, n, ledger = reply_under([fault] * 9, attempts=3)
     assert isinstance(outcome, Failure)
-    assert outcome.code is code
+    assert failed(outcome).code is code
     assert n == 3
     assert ledger.rows[0].code is code
 
@@ -130,13 +131,13 @@ LASTING = {
 @pytest.mark.parametrize(("code", "fault"), LASTING.items(), ids=LASTING)
 def test_a_trouble_that_another_try_cannot_mend_is_sent_once(code, fault):
     outcome, n, _ = reply_under([fault] * 3)
-    assert outcome.code is code
+    assert failed(outcome).code is code
     assert n == 1
 
 
 def test_a_server_that_is_too_slow_is_a_time_out():
     outcome, n, _ = reply_under([Fault(delay=1.0)] * 3, attempts=2, timeout_seconds=0.2)
-    assert outcome.code is FailureCode.TIMEOUT
+    assert failed(outcome).code is FailureCode.TIMEOUT
     assert n == 2
 
 
@@ -144,7 +145,7 @@ def test_a_server_that_asks_to_wait_too_long_is_not_waited_for():
     fault = Fault(status=429, headers={"retry-after": "3600"})
     start = time.monotonic()
     outcome, n, _ = reply_under([fault] * 3)
-    assert outcome.code is FailureCode.RATE_LIMIT
+    assert failed(outcome).code is FailureCode.RATE_LIMIT
     assert n == 1
     assert time.monotonic() - start < 5
 
@@ -182,7 +183,7 @@ def test_a_refusal_and_a_filtered_answer_are_failures_and_are_not_kept():
 
 def test_an_answer_without_choices_is_a_failure_and_not_an_empty_text():
     outcome, _, _ = reply_under([], model=Echo({"model": "m", "choices": []}))
-    assert outcome.code is FailureCode.SERVER
+    assert failed(outcome).code is FailureCode.SERVER
 
 
 def contexts(n):
@@ -196,12 +197,12 @@ def judged(*answers, n=2):
     )
     with serving(LlmServer(Echo(*(chat_answer(a) for a in answers)))) as server:
         outcome = run(server, lambda client: carry_out(plan, client))
-        return outcome.value.verdicts, server.log
+        return value(outcome).verdicts, server.log
 
 
 def test_an_answer_that_cannot_be_read_is_asked_for_once_more_with_the_problem_named():
     verdicts, log = judged("[1, 0, 1]", "[1, 0]")
-    assert [v.value.fires for v in verdicts] == [True, False]
+    assert [value(v).fires for v in verdicts] == [True, False]
     told = log.bodies[1]["messages"]
     assert told[-2] == {"role": "assistant", "content": "[1, 0, 1]"}
     assert "3 verdicts for 2 documents" in told[-1]["content"]
@@ -210,7 +211,7 @@ def test_an_answer_that_cannot_be_read_is_asked_for_once_more_with_the_problem_n
 
 def test_a_second_unreadable_answer_fails_every_context_of_its_batch_and_nothing_becomes_zero():
     verdicts, log = judged("well", "I think so", n=3)
-    assert [v.code for v in verdicts] == [FailureCode.PARSE] * 3
+    assert [failed(v).code for v in verdicts] == [FailureCode.PARSE] * 3
     assert log.count("completions") == 2
     assert count_failures(verdicts) == {FailureCode.PARSE: 3}
 
@@ -229,7 +230,7 @@ def test_after_a_few_refused_keys_nothing_more_is_sent():
 
         outcomes, stopped = run(server, work)
     assert server.log.count("completions") == 3
-    assert {o.code for o in outcomes} == {FailureCode.AUTH}
+    assert {failed(o).code for o in outcomes} == {FailureCode.AUTH}
     assert stopped.code is FailureCode.AUTH
 
 
@@ -265,7 +266,7 @@ def test_a_server_that_dies_midway_stops_the_run_and_resuming_repeats_no_paid_re
         again, _ = asyncio.run(resumed())
     assert all(isinstance(o, Answer) for o in again)
     assert healthy.log.count("completions") == 7
-    assert [o.value for o in again[:5]] == [o.value for o in outcomes[:5]]
+    assert [value(o) for o in again[:5]] == [value(o) for o in outcomes[:5]]
 
 
 def test_identical_requests_under_way_are_sent_once_and_samples_are_not_identical():
@@ -279,10 +280,10 @@ def test_identical_requests_under_way_are_sent_once_and_samples_are_not_identica
 
         outcomes = run(server, work, parts=ClientParts(store=store))
         assert server.log.count("completions") == 2
-        assert len({o.value.text for o in outcomes}) == 2
+        assert len({value(o).text for o in outcomes}) == 2
         cached = run(server, work, parts=ClientParts(store=store))
         assert server.log.count("completions") == 2
-    assert all(o.value.from_cache for o in cached)
+    assert all(value(o).from_cache for o in cached)
 
 
 @pytest.mark.parametrize(
@@ -314,7 +315,7 @@ def test_the_cache_key_does_not_cover_keys_and_patience():
 
 def test_only_the_cache_is_asked_when_offline():
     outcome, n, _ = reply_under([], parts=ClientParts(cache_only=True, store=MemoryStore()))
-    assert outcome.code is FailureCode.OFFLINE
+    assert failed(outcome).code is FailureCode.OFFLINE
     assert n == 0
 
 
@@ -363,8 +364,8 @@ def test_the_budget_is_a_hard_stop_even_for_requests_under_way_together(limits):
 def test_a_budget_in_dollars_refuses_a_model_without_a_price():
     budget = Budget(Limits(cost=1.0), prices=PriceTable(version="x"), model="m")
     outcome, n, _ = reply_under([], parts=ClientParts(budget=budget))
-    assert outcome.code is FailureCode.BUDGET
-    assert "price" in outcome.message
+    assert failed(outcome).code is FailureCode.BUDGET
+    assert "price" in failed(outcome).message
     assert n == 0
 
 
@@ -428,8 +429,8 @@ def test_a_provider_gets_the_fields_it_knows():
 def test_an_echoed_prompt_whose_log_probabilities_were_dropped_has_no_places():
     request = PromptRequest(purpose=Purpose.PROBE, token_ids=None, text="a b")
     outcome, _, _ = reply_under([], request=request)
-    assert outcome.value.prompt == ()
-    assert outcome.value.text == "a b"
+    assert value(outcome).prompt == ()
+    assert value(outcome).text == "a b"
 
 
 def test_a_cut_answer_is_not_kept_but_one_number_is():

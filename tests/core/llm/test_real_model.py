@@ -106,8 +106,8 @@ async def study(base_url, split):
                 await inquiry.simulate(simulator, text, top),
                 await inquiry.simulate(simulator, text, rand),
             )
-        contexts = detection_contexts(split, rng=random.Random(0))[:5]
-        contexts = [replace(c, record=short(c.record)) for c in contexts]
+        drawn = detection_contexts(split, rng=random.Random(0))[:5]
+        contexts = [replace(c, record=short(c.record)) for c in drawn]
         judgement = await inquiry.judge(
             ScoreKind.DETECTION, client, JudgeSetting(with_schema=True), text, contexts
         )
