@@ -43,7 +43,7 @@ bench-llm: $(STAMP) ## Request rate against a server of fixed latency
 bench-align: $(STAMP) ## Saved bytes, step time and memory of the losses
 	$(BIN)/python -m bench.align
 
-train-demo-saes: $(STAMP) ## Train the demo SAEs anew (about an hour on 2 cores)
+train-demo-saes: $(STAMP) ## Train the demo SAE anew (about an hour on 2 idle cores)
 	$(BIN)/python -m worker.sae_training
 
 clean: ## Remove the environment and caches; the data folder stays

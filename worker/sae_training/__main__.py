@@ -52,7 +52,7 @@ def _parser() -> argparse.ArgumentParser:
         "demo SAEs. Interrupted, it goes on where it stopped.",
     )
     add = parser.add_argument
-    add("--layers", type=int, nargs="+", default=[10, 15], help="layers, one SAE each")
+    add("--layers", type=int, nargs="+", default=[15], help="layers, one SAE each")
     add("--d-sae", type=int, default=4_608, help="features of each SAE")
     add("--k", type=float, default=56.0, help="features that fire on a token, on average")
     add("--epochs", type=float, default=2.0, help="passes over the training tokens")
