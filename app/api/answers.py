@@ -6,6 +6,11 @@ _WORDS = {
     404: ("not_found", "There is no such thing.", "No model 'gpt-5'."),
     409: ("conflict", "The thing is in a state that does not allow this.", "Job 7 has succeeded."),
     422: ("invalid", "A parameter or a field is not valid.", "The request has invalid fields."),
+    502: (
+        "llm_unavailable",
+        "The language model's server does not answer.",
+        "The endpoint cannot be used: The connection failed or broke.",
+    ),
     503: ("database_unavailable", "The database does not answer.", "The database does not answer."),
 }
 

@@ -26,6 +26,9 @@ exports, and the jobs that make them.
 _TAGS = [
     {"name": "catalog", "description": "Models, SAEs, vocabularies."},
     {"name": "features", "description": "What each feature did over a corpus."},
+    {"name": "explanations", "description": "What features mean, with scores and their floors."},
+    {"name": "runs", "description": "Many features explained and scored, at a known cost."},
+    {"name": "endpoints", "description": "Language models that explain and score; keys stay in."},
     {"name": "exports", "description": "Features as files, also in other tools' formats."},
     {"name": "harvests", "description": "Passes over a corpus: made, costed, started, deleted."},
     {"name": "jobs", "description": "Work in progress: watched, cancelled, resumed."},

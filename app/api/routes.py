@@ -6,11 +6,30 @@ from typing import NoReturn
 from fastapi import APIRouter, FastAPI, HTTPException, Request
 from starlette.routing import Match
 
-from app.api.routers import catalog, exports, features, harvests, jobs, neuronpedia
+from app.api.routers import (
+    catalog,
+    endpoints,
+    explain_runs,
+    explanations,
+    exports,
+    features,
+    harvests,
+    jobs,
+    neuronpedia,
+)
 
 _VERSIONED = APIRouter(prefix="/api/v1")
-for _router in (catalog.router, exports.router, features.router, harvests.router, jobs.router):
-    _VERSIONED.include_router(_router)
+for _module in (
+    catalog,
+    exports,
+    features,
+    explanations,
+    harvests,
+    explain_runs,
+    endpoints,
+    jobs,
+):
+    _VERSIONED.include_router(_module.router)
 
 api_router = APIRouter()
 api_router.include_router(_VERSIONED)

@@ -106,14 +106,14 @@ def get_with_examples(
 
 def count_of_jobs(session: Session, job_ids: Sequence[int]) -> dict[int, tuple[int, int]]:
     """Explanations and scores that each job made; jobs that made nothing are absent."""
+    wanted = list(job_ids)
     explained, scored = (
-        dict(
-            session.execute(
-                select(column, func.count()).where(column.in_(list(job_ids))).group_by(column)
+        {
+            job_id: int(n)
+            for job_id, n in session.execute(
+                select(column, func.count()).where(column.in_(wanted)).group_by(column)
             )
-            .tuples()
-            .all()
-        )
+        }
         for column in (FeatureExplanation.job_id, ExplanationScore.job_id)
     )
     return {
