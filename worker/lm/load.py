@@ -16,6 +16,7 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+from transformers.utils import logging as transformers_logging
 
 from core.domain.model import Dtype, ModelInfo, ModelSource
 from core.errors import Invalid, ModelMissing, OutOfMemory
@@ -148,7 +149,7 @@ def _load_config(origin: Origin) -> PreTrainedConfig:
 def _load_weights(
     origin: Origin, config: PreTrainedConfig, dtype: torch.dtype, device: torch.device
 ) -> PreTrainedModel:
-    with memory_errors("loading the model"), _readable(origin):
+    with memory_errors("loading the model"), _readable(origin), _no_progress_bar():
         model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
             origin.name, config=config, dtype=dtype, **origin.arguments
         )
@@ -156,6 +157,18 @@ def _load_weights(
         model.requires_grad_(False)
         model.to(device)  # type: ignore[arg-type]  # its stub knows tensors only
         return model
+
+
+@contextmanager
+def _no_progress_bar() -> Iterator[None]:
+    """Inside, transformers draws no bar: progress is the job's, and the log is no terminal."""
+    shown = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            transformers_logging.enable_progress_bar()
 
 
 @contextmanager
