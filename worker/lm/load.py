@@ -163,12 +163,12 @@ def _load_weights(
 def _no_progress_bar() -> Iterator[None]:
     """Inside, transformers draws no bar: progress is the job's, and the log is no terminal."""
     shown = transformers_logging.is_progress_bar_enabled()
-    transformers_logging.disable_progress_bar()
+    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
         yield
     finally:
         if shown:
-            transformers_logging.enable_progress_bar()
+            transformers_logging.enable_progress_bar()  # type: ignore[no-untyped-call]
 
 
 @contextmanager
