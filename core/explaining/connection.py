@@ -3,10 +3,8 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from sqlalchemy.orm import Session
-
 from core.db.repositories import endpoints
-from core.db.session import SessionScope
+from core.db.session import Session, SessionScope
 from core.domain.explanation import FailureCode
 from core.domain.views_explain import EndpointCard, KeySource
 from core.errors import BudgetReached, EndpointStopped, LlmUnavailable

@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy.orm import Session
-
 from core.autointerp.explain import (
     explain_from_highlights,
     explain_from_records,
@@ -14,6 +12,7 @@ from core.autointerp.explain import (
 from core.autointerp.sampling import SpecimenSplit
 from core.autointerp.wording import Language
 from core.db.repositories import explanations
+from core.db.session import Session
 from core.domain.activation import ActivationRecord
 from core.domain.explain_job import ExplainerSetting
 from core.domain.explanation import EvidenceStyle, Explanation, Outcome

@@ -1,9 +1,9 @@
 """The features that a run's settings choose."""
 
 import numpy as np
-from sqlalchemy.orm import Session
 
 from core.db.repositories import features
+from core.db.session import Session
 from core.domain.explain_job import (
     ExplainSpec,
     ListedFeatures,

@@ -4,13 +4,12 @@ import random
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from sqlalchemy.orm import Session
-
 from core.autointerp.lookup import build_lookup
 from core.autointerp.records import make_record
 from core.autointerp.sampling import Specimen, SpecimenSplit, split_specimens
 from core.autointerp.text import token_text
 from core.db.repositories import features
+from core.db.session import Session
 from core.domain.activation import ContextActivations
 from core.domain.explain_job import ExplainerSetting, ExplainSpec, ScorerSetting
 from core.domain.ids import FeatureId
