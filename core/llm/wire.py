@@ -140,7 +140,8 @@ def _prompt_token(token: str, top: Mapping[str, Any], by_id: Mapping[str, Any]) 
             continue
         ids[int(key)] = log
         named.append((_text(_dict(entry).get("decoded_token")), log))
-    pairs = [(text, log) for text, log in ((t, _log(v)) for t, v in top.items()) if log is not None]
+    logs = ((_text(text), _log(value)) for text, value in top.items())
+    pairs = [(text, log) for text, log in logs if log is not None]
     return PromptToken(token=token, by_text=_summed(pairs or named), by_id=ids)
 
 
@@ -208,7 +209,8 @@ def _list(value: object) -> list[Any]:
 
 
 def _text(value: object) -> str:
-    return value if isinstance(value, str) else ""
+    """A text that any encoding can hold: half a surrogate pair becomes a question mark."""
+    return value.encode(errors="replace").decode() if isinstance(value, str) else ""
 
 
 def _empty() -> Failure:
