@@ -221,7 +221,7 @@ def search(
     """Current explanations that hold all these words or, as a whole, this text; best first."""
     wanted = func.websearch_to_tsquery("simple", words)
     rank = func.ts_rank(_ROW.words, wanted).label("rank")
-    holds = _ROW.words.op("@@")(wanted) | _ROW.text.icontains(words, autoescape=True)
+    holds = _ROW.words.bool_op("@@")(wanted) | _ROW.text.icontains(words, autoescape=True)
     query = select(*_CARD, rank).where(holds, _ROW.superseded_by.is_(None))
     if model_id is not None:
         query = query.where(_ROW.model_id == model_id)

@@ -8,7 +8,15 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel
 
 from app.api.document import openapi_document
-from app.api.routers import catalog, features, harvests, jobs
+from app.api.routers import (
+    catalog,
+    endpoints,
+    explain_runs,
+    explanations,
+    features,
+    harvests,
+    jobs,
+)
 from app.openapi import openapi_text
 
 COMMITTED = Path(__file__).parents[3] / "openapi.json"
@@ -19,7 +27,7 @@ OPERATIONS = {
     for method, operation in operations.items()
 }
 SCHEMAS = DOCUMENT["components"]["schemas"]
-ROUTERS = (catalog, features, harvests, jobs)
+ROUTERS = (catalog, endpoints, explain_runs, explanations, features, harvests, jobs)
 ROUTES = [
     route
     for module in ROUTERS

@@ -1,6 +1,7 @@
 """Runs of explanations: planted features through the job, faults, budgets and resuming."""
 
 import json
+import threading
 
 import pytest
 from pydantic import SecretStr
@@ -21,7 +22,7 @@ from core.domain.explanation import (
     ScoreKind,
     SimulationMode,
 )
-from core.domain.job import JobFailure
+from core.domain.job import JobFailure, JobState
 from core.errors import BudgetReached, EndpointStopped
 from core.jobs.control import resume, submit
 from tests.support.explain_runs import attempt, key_ring, spec_of, store_endpoint
@@ -29,6 +30,8 @@ from tests.support.llm_server import Fault, LlmServer, serving
 from tests.support.planted import RULES
 from tests.support.planted_harvest import DEAD, NAMES, feature, publish_planted
 from tests.support.scripted_model import ScriptedModel
+from worker.handlers import run_job
+from worker.runner import Setup, run_attempt
 
 
 @pytest.fixture
@@ -40,6 +43,13 @@ def harvest_id(session_scope):
 @pytest.fixture(scope="module")
 def server():
     with serving(LlmServer(ScriptedModel(RULES))) as running:
+        yield running
+
+
+@pytest.fixture
+def plain_server():
+    """Without a tokenizer to ask: prompts go as text, in fewer requests."""
+    with serving(LlmServer(ScriptedModel(RULES), without=["/tokenize"])) as running:
         yield running
 
 
@@ -119,8 +129,9 @@ FAULTS = {
 
 @pytest.mark.parametrize(("fault", "code"), FAULTS.values(), ids=FAULTS)
 def test_a_fault_is_a_counted_failure_and_never_a_zero(
-    session_scope, tmp_path, harvest_id, server, fault, code
+    session_scope, tmp_path, harvest_id, plain_server, fault, code
 ):
+    server = plain_server
     endpoint = store_endpoint(session_scope, server, timeout_seconds=1, attempts=1)
     _probed(session_scope, tmp_path, endpoint)
     simulations = []
@@ -173,52 +184,53 @@ def test_a_refusal_fails_the_explanation_and_the_run_goes_on(session_scope, tmp_
 
 
 def test_a_spent_budget_pauses_and_a_resumed_run_asks_nothing_twice(
-    session_scope, tmp_path, harvest_id
+    session_scope, tmp_path, harvest_id, plain_server
 ):
-    with serving(LlmServer(ScriptedModel(RULES))) as counted:
-        endpoint = store_endpoint(session_scope, counted)
-        _probed(session_scope, tmp_path, endpoint)
-        before = len(counted.log.bodies)
-        full = spec_of(endpoint, features=WholeSae())
-        poor = full.model_copy(update={"budget": RunBudget(max_requests=17)})
-        with session_scope() as session:
-            job_id = submit(session, poor)
-        with pytest.raises(BudgetReached, match="budget"):
-            attempt(session_scope, tmp_path, poor, job_id=job_id)
-        assert len(_asked(counted, before)) == 17
-        with session_scope() as session:
-            spent = answers.spending_of(session, [job_id])[job_id]
-            attempts.pause(session, _claim(session, job_id), _reason())
-            assert resume(session, job_id) == 2
-        assert spent.requests - spent.from_cache == 17
-        result = attempt(session_scope, tmp_path, full, job_id=job_id, number=2)
-        asked = _asked(counted, before)
-    assert result["n_scores"] == 4
+    endpoint = store_endpoint(session_scope, plain_server)
+    _probed(session_scope, tmp_path, endpoint)
+    before = len(plain_server.log.bodies)
+    full = spec_of(endpoint)
+    poor = full.model_copy(update={"budget": RunBudget(max_requests=17)})
+    with session_scope() as session:
+        job_id = submit(session, poor)
+    with pytest.raises(BudgetReached, match="budget"):
+        attempt(session_scope, tmp_path, poor, job_id=job_id)
+    assert len(_asked(plain_server, before)) == 17
+    with session_scope() as session:
+        spent = answers.spending_of(session, [job_id])[job_id]
+        attempts.pause(session, _claim(session, job_id), _reason())
+        assert resume(session, job_id) == 2
+    assert spent.requests - spent.from_cache == 17
+    result = attempt(session_scope, tmp_path, full, job_id=job_id, number=2)
+    asked = _asked(plain_server, before)
+    assert result["n_scores"] == 2
     assert result["failures"] == {}
     assert len(asked) == len(set(asked))
     assert result["requests"] == len(asked)
 
 
-def test_a_crash_midway_repeats_no_paid_call(session_scope, tmp_path, harvest_id):
-    with serving(LlmServer(ScriptedModel(RULES))) as counted:
-        endpoint = store_endpoint(session_scope, counted)
-        _probed(session_scope, tmp_path, endpoint)
-        before = len(counted.log.bodies)
-        spec = spec_of(endpoint, features=WholeSae())
-        with session_scope() as session:
-            job_id = submit(session, spec)
-        counted.on_request = lambda n: Fault(status=401) if n > before + 30 else None
-        with pytest.raises(EndpointStopped, match="auth"):
-            attempt(session_scope, tmp_path, spec, job_id=job_id)
-        counted.on_request = None
-        paid = _asked(counted, before)[:30]
-        with session_scope() as session:
-            attempts.pause(session, _claim(session, job_id), _reason())
-            resume(session, job_id)
-        at = len(counted.log.bodies)
-        result = attempt(session_scope, tmp_path, spec, job_id=job_id, number=2)
-        again = _asked(counted, at)
-    assert result["n_scores"] == 4
+def test_a_server_that_drops_dead_midway_pauses_the_run_and_no_paid_call_is_repeated(
+    session_scope, tmp_path, harvest_id, plain_server
+):
+    endpoint = store_endpoint(session_scope, plain_server, attempts=1)
+    _probed(session_scope, tmp_path, endpoint)
+    before = len(plain_server.log.bodies)
+    spec = spec_of(endpoint)
+    with session_scope() as session:
+        job_id = submit(session, spec)
+    plain_server.on_request = _dead_after(20)
+    with pytest.raises(EndpointStopped, match="connection"):
+        attempt(session_scope, tmp_path, spec, job_id=job_id)
+    plain_server.on_request = None
+    paid = _asked(plain_server, before)[:20]
+    with session_scope() as session:
+        attempts.pause(session, _claim(session, job_id), _reason())
+        resume(session, job_id)
+    at = len(plain_server.log.bodies)
+    result = attempt(session_scope, tmp_path, spec, job_id=job_id, number=2)
+    again = _asked(plain_server, at)
+    assert result["n_scores"] == 2
+    assert len(paid) == 20
     assert not set(paid) & set(again)
 
 
@@ -258,6 +270,17 @@ def _probed(scope, folder, endpoint):
     attempt(scope, folder, spec_of(endpoint, features=ListedFeatures(indices=(3,)), scorer=None))
 
 
+def _dead_after(n):
+    """Drops every connection after so many requests."""
+    answered = []
+
+    def on_request(_):
+        answered.append(1)
+        return Fault(drop=True) if len(answered) > n else None
+
+    return on_request
+
+
 def _asked(server, start):
     return [
         json.dumps(body, sort_keys=True)
@@ -273,3 +296,29 @@ def _claim(session, job_id):
 
 def _reason():
     return JobFailure(code="budget", message="The budget is spent.")
+
+
+def test_the_runner_pauses_a_job_whose_budget_is_spent_with_the_reason(
+    session_scope, tmp_path, harvest_id, server, database_url
+):
+    endpoint = store_endpoint(session_scope, server)
+    poor = spec_of(endpoint, budget=RunBudget(max_tokens=10))
+    with session_scope() as session:
+        job_id = submit(session, poor)
+        claim = attempts.claim(session, job_id=job_id, attempt=1, owner="test:1:1")
+    setup = Setup(
+        database_url=database_url,
+        data_dir=tmp_path,
+        cache_dir=tmp_path,
+        attempt=1,
+        silence=5,
+        grace=5,
+        log_level="INFO",
+        log_json=False,
+    )
+    code = run_attempt(setup, claim, scope=session_scope, stop=threading.Event(), handler=run_job)
+    assert code == 0
+    with session_scope() as session:
+        card = jobs.get_card(session, job_id)
+    assert (card.state, card.error_code, card.can_resume) == (JobState.PAUSED, "budget", True)
+    assert "Raise the run's budget" in card.error_hint
