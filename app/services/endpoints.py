@@ -1,6 +1,7 @@
 """Endpoints of language models: kept with their keys sealed, and tested for what they can do."""
 
 import asyncio
+import re
 
 from pydantic import SecretStr
 
@@ -38,7 +39,7 @@ def add(
         Conflict: the name is taken.
         FieldsInvalid: both a key and a variable are given.
     """
-    _check_one_source(settings, api_key)
+    _check_key(settings, api_key)
     sealed = keys.seal(api_key) if api_key else None
     return endpoints.get_card(session, endpoints.add(session, settings, key_sealed=sealed))
 
@@ -62,7 +63,7 @@ def change(
         FieldsInvalid: both a key and a variable are given, or the address changes and the key of
             the old one is not given anew.
     """
-    _check_one_source(settings, api_key)
+    _check_key(settings, api_key)
     before = endpoints.get_card(session, endpoint_id)
     sealed = endpoints.get_sealed_key(session, endpoint_id)
     if api_key:
@@ -111,7 +112,14 @@ async def probe_endpoint(scope: SessionScope, keys: KeyRing, endpoint_id: int) -
     return await asyncio.to_thread(save)
 
 
-def _check_one_source(settings: EndpointSettings, key: SecretStr | None) -> None:
+def _check_key(settings: EndpointSettings, key: SecretStr | None) -> None:
+    """Refuse two sources of one key, and what no header can carry; the key is never quoted."""
+    if key and not re.fullmatch(r"[\x21-\x7e]+", key.get_secret_value()):
+        raise _wrong(
+            "api_key",
+            "The key holds spaces or characters that no key has.",
+            hint="Paste the key alone.",
+        )
     if settings.key_variable and key:
         raise _wrong(
             "api_key",

@@ -49,6 +49,7 @@ class EndpointSettings(BaseModel):
     )
     base_url: Annotated[str, AfterValidator(check_base_url)] = Field(
         max_length=500,
+        pattern=r"^[\x21-\x7e]+$",
         description="Address that ends in /v1.",
         examples=["http://localhost:8000/v1"],
     )

@@ -62,6 +62,7 @@ class QueriedFeatures(BaseModel):
         default=None,
         min_length=1,
         max_length=100,
+        pattern=r"^[^\x00]*$",
         description="Only features whose peak token contains this text, ignoring case.",
         examples=["sorry"],
     )
