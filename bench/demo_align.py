@@ -97,7 +97,7 @@ def _run(spec: AlignSpec) -> Run:
             folder=Path(folder),
             cache_dir=_CACHE,
             sink=Quiet(),
-            accelerator=make_accelerator(spec.launch, device=spec.device),
+            accelerator=make_accelerator(device=spec.device),
         )
         rows = read_metrics(Path(folder) / METRICS)
     tokens = [row for row in rows if "tokens_per_second" in row]

@@ -9,7 +9,7 @@ from pydantic import Field, TypeAdapter
 
 from core.domain.alignment import AlignSpec, SftSpec
 from core.errors import Cancelled, SparsightError
-from worker.align.launch import EXIT_FAILED, EXIT_STOPPED, StopFlag, make_accelerator
+from worker.align.launch import StopFlag, make_accelerator
 from worker.align.run import FAILURE, RESULT, SPEC, execute
 from worker.align.storage import save_text
 
@@ -41,22 +41,22 @@ class RankSink:
 
 
 def main(arguments: list[str]) -> int:
-    """Train as one rank; 0 done, 3 stopped as asked, 2 failed by a known error."""
+    """Train as one rank; 0 done or stopped as asked, without a result then; 1 failed."""
     folder, cache_dir = map(Path, arguments)
     flag = StopFlag()
     flag.install()
     spec = _SPEC.validate_json((folder / SPEC).read_text(encoding="utf-8"))
-    accelerator = make_accelerator(spec.launch, device=spec.device)
+    accelerator = make_accelerator(device=spec.device)
     try:
         result = execute(
             spec, folder=folder, cache_dir=cache_dir, sink=RankSink(flag), accelerator=accelerator
         )
     except Cancelled:
-        return EXIT_STOPPED
+        return 0
     except SparsightError as error:
         told = {"code": error.code, "message": error.message, "hint": error.hint}
         save_text(json.dumps(told), folder / FAILURE)
-        return EXIT_FAILED
+        return 1
     if accelerator.is_main_process:
         save_text(TypeAdapter(type(result)).dump_json(result).decode(), folder / RESULT)
     accelerator.end_training()

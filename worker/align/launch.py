@@ -9,27 +9,17 @@ from pathlib import Path
 from types import FrameType
 
 import psutil
-from accelerate import Accelerator, FullyShardedDataParallelPlugin
+from accelerate import Accelerator
 
-from core.domain.alignment import LaunchSpec, Strategy
-from core.errors import Cancelled, SparsightError
+from core.errors import SparsightError
 
 GRACE_SECONDS = 60.0  # from SIGTERM to SIGKILL: a step and its checkpoint
 POLL_SECONDS = 0.5
-EXIT_STOPPED = 3
-EXIT_FAILED = 2
 
 
-def make_accelerator(launch: LaunchSpec, *, device: str) -> Accelerator:
+def make_accelerator(*, device: str) -> Accelerator:
     """The processes of this run, as torchrun has started them; one without it."""
-    plugin = None
-    if launch.processes > 1 and launch.strategy is Strategy.FSDP:
-        plugin = FullyShardedDataParallelPlugin(
-            fsdp_version=2,
-            auto_wrap_policy="transformer_based_wrap",
-            state_dict_type="FULL_STATE_DICT",
-        )
-    return Accelerator(cpu=device == "cpu", fsdp_plugin=plugin)
+    return Accelerator(cpu=device == "cpu")
 
 
 class StopFlag:
@@ -103,19 +93,15 @@ def _descendants(child: subprocess.Popen[bytes]) -> list[psutil.Process]:
 
 
 def raise_for(code: int, failure: SparsightError | None) -> None:
-    """Turn an exit code of the ranks into the error it stands for; nothing for success.
+    """Turn what the ranks left into the error it stands for; nothing where they were fine.
 
     Raises:
-        Cancelled: the ranks stopped as they were asked to.
         SparsightError: what the first rank said, or that they died.
     """
-    if code == 0:
-        return
     if failure is not None:
         raise failure
-    if code in {EXIT_STOPPED, -signal.SIGTERM}:
-        raise Cancelled("The run was asked to stop; its state is saved.")
-    raise SparsightError(
-        f"The training processes ended with code {code}.",
-        hint="See ranks.log in the run's folder; resuming starts from the last checkpoint.",
-    )
+    if code != 0:
+        raise SparsightError(
+            f"The training processes ended with code {code}.",
+            hint="See ranks.log in the run's folder; resuming starts from the last checkpoint.",
+        )

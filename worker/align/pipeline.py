@@ -13,7 +13,7 @@ from torch import nn
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from core.domain.alignment import AlignSpec, LoraSpec, SftSpec, TrainingSpec
+from core.domain.alignment import AlignSpec, LoraSpec, SftSpec, Strategy, TrainingSpec
 from core.domain.model import Dtype
 from core.domain.preference import ConversationSet, PreferenceSet
 from core.errors import Cancelled, Invalid
@@ -132,6 +132,7 @@ def align_model(
         held_out=objective(range(len(train_pairs), len(encoded))),
         probe=probe,
         spec=spec.training,
+        strategy=spec.launch.strategy,
         identity=identity,
         stage=stage,
         adapted=adapted,
@@ -178,6 +179,7 @@ def tune_model(
         held_out=objective(encoded[len(kept) :]),
         probe=None,
         spec=spec.training,
+        strategy=spec.launch.strategy,
         identity=_identity(spec, loaded, data_digest(as_pairs), []),
         stage=stage,
         adapted=adapted,
@@ -357,6 +359,7 @@ def _train(
     held_out: PreferenceObjective | ConversationObjective,
     probe: Probe | None,
     spec: TrainingSpec,
+    strategy: Strategy,
     identity: str,
     stage: Stage,
     adapted: PeftModel | None,
@@ -378,6 +381,7 @@ def _train(
         folder=stage.folder,
         identity=identity,
         watcher=stage.observer,
+        strategy=strategy,
     )
     _export(trained.policy, policy, adapted, tokenizer, stage)
     return trained.steps

@@ -161,7 +161,7 @@ def _run(spec: AlignSpec | SftSpec, job: JobContext) -> dict[str, JsonValue]:
                 folder=folder,
                 cache_dir=job.cache_dir,
                 sink=sink,
-                accelerator=make_accelerator(spec.launch, device=spec.device),
+                accelerator=make_accelerator(device=spec.device),
             )
         else:
             result = _run_ranks(spec, job, sink)
@@ -188,6 +188,8 @@ def _run_ranks(spec: AlignSpec | SftSpec, job: JobContext, sink: JobSink) -> Run
     )
     sink.wrote_step()
     raise_for(code, _failure(folder / FAILURE))
+    if not (folder / RESULT).is_file():
+        raise Cancelled("The run was asked to stop; its state is saved.")
     return _RESULT.validate_json((folder / RESULT).read_text(encoding="utf-8"))
 
 

@@ -12,13 +12,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from core.domain.alignment import TrainingSpec
+from core.domain.alignment import Strategy, TrainingSpec
 from core.errors import Cancelled, TrainingDiverged
 from worker.align.checkpoint import (
     Position,
@@ -30,6 +30,8 @@ from worker.align.data import chunks
 from worker.align.memory import peak_memory_bytes
 from worker.align.objective import Contribution, Objective
 from worker.align.optim import learning_rate, make_optimizer, set_learning_rate
+from worker.align.parallel import clip_gradients, gradients_kept_apart, share
+from worker.align.policy import Policy
 from worker.memory import memory_errors
 
 
@@ -74,7 +76,7 @@ def items_of_step(step: int, n_items: int, spec: TrainingSpec) -> list[int]:
 
 
 def train(
-    policy: nn.Module,
+    policy: Policy,
     *,
     objective: Objective,
     evaluate: Evaluate,
@@ -83,6 +85,7 @@ def train(
     folder: Path,
     identity: str,
     watcher: Watcher,
+    strategy: Strategy,
 ) -> Trained:
     """Train to the end, from the newest checkpoint if there is one.
 
@@ -99,6 +102,7 @@ def train(
         accelerator=accelerator,
         folder=folder,
         identity=identity,
+        strategy=strategy,
     )
     step = loop.resume()
     if step == 0:
@@ -124,17 +128,17 @@ class _Loop:
     def __init__(
         self,
         *,
-        policy: nn.Module,
+        policy: Policy,
         objective: Objective,
         spec: TrainingSpec,
         accelerator: Accelerator,
         folder: Path,
         identity: str,
+        strategy: Strategy,
     ) -> None:
-        trainable = [p for p in policy.parameters() if p.requires_grad]
-        optimizer = make_optimizer(trainable, spec.optimizer)
-        self.policy, self._wrapped = accelerator.prepare(policy, optimizer)
-        self._optimizer: torch.optim.Optimizer = self._wrapped.optimizer
+        self.policy = share(policy, accelerator, strategy)
+        trainable = [p for p in self.policy.parameters() if p.requires_grad]
+        self._optimizer = make_optimizer(trainable, spec.optimizer)
         self._objective = objective
         self._spec = spec
         self._accelerator = accelerator
@@ -188,7 +192,8 @@ class _Loop:
         with memory_errors("training"):
             sums = self._accumulate(items_of_step(step, len(self._objective), self._spec))
             loss = _finite(sums.mean("loss"), "loss", step)
-            norm = _finite(self._clip(), "gradient", step)
+            limit = self._spec.optimizer.max_grad_norm or math.inf
+            norm = _finite(clip_gradients(self.policy, limit), "gradient", step)
             self._optimizer.step()
             self._optimizer.zero_grad(set_to_none=True)
         return {
@@ -214,21 +219,15 @@ class _Loop:
         sums = WeightedSums(self._accelerator)
         for number, (indices, counts) in enumerate(passes):
             last = number == len(passes) - 1
-            with nullcontext() if last else self._accelerator.no_sync(self.policy):
+            with nullcontext() if last else gradients_kept_apart(self.policy, self._accelerator):
                 found = self._objective.read(self.policy, indices, training=True)
                 weights = [self._objective.weight(i) * counts for i in indices]
                 share = found.losses.new_tensor(weights) / total
                 # Data-parallel wrappers average gradients over processes; the loss is a sum.
                 loss = (found.losses * share).sum() * self._accelerator.num_processes
-                self._accelerator.backward(loss)
+                loss.backward()
             sums.add(found, weights)
         return sums.reduced()
-
-    def _clip(self) -> float:
-        limit = self._spec.optimizer.max_grad_norm
-        parameters = [p for p in self.policy.parameters() if p.requires_grad]
-        norm: Any = self._accelerator.clip_grad_norm_(parameters, limit or math.inf)
-        return float(norm)
 
 
 class WeightedSums:

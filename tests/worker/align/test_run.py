@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from core.db.repositories import jobs
-from core.domain.alignment import AlignSpec, SftSpec
+from core.domain.alignment import AlignSpec, SftSpec, Strategy
 from core.domain.job import EventKind
 from core.errors import Cancelled, HookUnknown, Invalid, SaeMismatch
 from core.interchange.preferences import write_preferences
@@ -181,12 +181,15 @@ def test_sft_lowers_its_loss_and_alignment_starts_from_its_result(world, session
         assert run_align(started, job)["steps"] == 6
 
 
-def test_two_processes_walk_the_same_trajectory_as_one(world, session_scope, tmp_path):
+@pytest.mark.parametrize("strategy", Strategy)
+def test_two_processes_walk_the_same_trajectory_as_one(world, session_scope, tmp_path, strategy):
     spec = align_spec(world)
     with running(session_scope, tmp_path) as job:
         run_align(spec, job)
         alone = read_metrics(job.work_dir / "metrics.jsonl")
-    shared = spec.model_copy(update={"launch": spec.launch.model_copy(update={"processes": 2})})
+    shared = spec.model_copy(
+        update={"launch": spec.launch.model_copy(update={"processes": 2, "strategy": strategy})}
+    )
     with running(session_scope, tmp_path) as job:
         result = run_align(shared, job)
         both = read_metrics(job.work_dir / "metrics.jsonl")
@@ -197,6 +200,34 @@ def test_two_processes_walk_the_same_trajectory_as_one(world, session_scope, tmp
         assert one.keys() == other.keys()
         for name in one.keys() - {"tokens_per_second", "peak_memory_bytes", "eval_runtime"}:
             assert one[name] == pytest.approx(other[name], rel=1e-2, abs=1e-5), name
+
+
+def test_several_processes_stop_at_a_step_and_go_on(world, session_scope, tmp_path):
+    spec = align_spec(
+        world,
+        training={**TRAINING, "epochs": 40},
+        launch={"processes": 2, "strategy": "fsdp"},
+    )
+    stop = threading.Event()
+    with running(session_scope, tmp_path, stop) as job:
+        real = job.check
+
+        def check() -> None:
+            path = job.work_dir / "metrics.jsonl"
+            if path.is_file() and len(read_metrics(path)) > 3:
+                stop.set()
+            real()
+
+        job.check = check  # type: ignore[method-assign]
+        with pytest.raises(Cancelled):
+            run_align(spec, job)
+        stopped_at = read_metrics(job.work_dir / "metrics.jsonl")[-1]["step"]
+        assert 3 <= stopped_at < 120
+        stop.clear()
+        job.check = real  # type: ignore[method-assign]
+        assert run_align(spec, job)["steps"] == 120
+        steps = [event["step"] for event in metric_events(session_scope, job)]
+    assert steps == list(range(121))
 
 
 @pytest.mark.parametrize(
