@@ -20,7 +20,7 @@ from core.db.migrate import is_current, migrate
 from core.db.session import make_engine, session_scope
 from core.domain.job import JobQueue
 from core.errors import DatabaseUnavailable, Invalid, SparsightError
-from core.jobs.engine import REAP, RUN_ATTEMPT, make_app
+from core.jobs.engine import REAP, RUN_ATTEMPT, impatient, make_app
 from core.jobs.owner import Owner
 from core.jobs.recovery import recover_dead_owners, recover_orphans, recover_stalled
 from core.jobs.timing import Timing
@@ -77,6 +77,7 @@ async def serve(
     """Run the queues until a signal comes or something essential is lost."""
     logging.getLogger("procrastinate").setLevel(logging.WARNING)  # it tells every tick
     logging.getLogger("psycopg.pool").setLevel(logging.ERROR)  # it tells every try
+    url = impatient(url, seconds=timing.fence)
     engine = make_engine(url, pool_size=4)
     station = Station(
         scope=session_scope(engine),

@@ -13,7 +13,7 @@ from core.errors import DatabaseUnavailable, DiskFull, SparsightError
 
 SessionScope = Callable[[], AbstractContextManager[Session]]
 
-_GONE = ("08", "57P", "53300")  # connection lost, server shutting down, too many clients
+_GONE = ("08", "57P", "53300", "25P03")  # lost, shutting down, too many clients, idle too long
 _FULL = ("53100",)
 
 
@@ -53,7 +53,9 @@ def session_scope(engine: Engine) -> SessionScope:
 def _named(error: DBAPIError | psycopg.Error) -> SparsightError | None:
     """The product's own error for a failure of the machine; None for a fault of the program."""
     origin = error.orig if isinstance(error, DBAPIError) else error
-    if not isinstance(origin, psycopg.OperationalError):
+    if not isinstance(
+        origin, psycopg.OperationalError | psycopg.errors.IdleInTransactionSessionTimeout
+    ):
         return None
     state = origin.sqlstate
     if state is not None and state.startswith(_FULL):

@@ -13,7 +13,6 @@ from core.db.session import SessionScope
 from core.domain.job import EventKind, JobState
 from core.jobs import control
 from tests.support.jobs import (
-    WorkerProcess,
     card_of,
     job_spec,
     wait_for,
@@ -152,10 +151,10 @@ def test_a_killed_runner_is_started_again_and_repeats_no_finished_item(house):
 
 def test_a_killed_worker_is_replaced_at_once_on_its_machine(house):
     job_id = house.submit(items=10, milliseconds=150)
-    first = WorkerProcess(house.url, house.folder)
-    house.wait_for_item(job_id, 1)
-    first.process.kill()
-    first.process.wait()
+    with house.worker() as first:
+        house.wait_for_item(job_id, 1)
+        first.process.kill()
+        first.process.wait()
     with house.worker():
         wait_for(lambda: house.card(job_id).attempt == 2, what="the second attempt")
         card = house.end_of(job_id)
@@ -164,34 +163,33 @@ def test_a_killed_worker_is_replaced_at_once_on_its_machine(house):
 
 def test_a_killed_worker_of_another_machine_is_found_by_its_silence(house):
     job_id = house.submit(items=10, milliseconds=150)
-    first = WorkerProcess(house.url, house.folder)
-    house.wait_for_item(job_id, 1)
-    with house.scope() as session:
-        session.execute(text("UPDATE job SET owner = 'elsewhere:1:1'"))
-    with house.worker():
+    with house.worker() as first:
+        house.wait_for_item(job_id, 1)
+        with house.scope() as session:
+            session.execute(text("UPDATE job SET owner = 'elsewhere:1:1'"))
         first.process.kill()
         first.process.wait()
+    with house.worker():
         card = house.end_of(job_id)
     assert (card.state, card.attempt) == (JobState.SUCCEEDED, 2)
     assert len(house.items(job_id)) == 10
 
 
 def test_a_frozen_worker_that_thaws_after_a_takeover_changes_nothing(house):
-    job_id = house.submit(items=20, milliseconds=150)
-    frozen = WorkerProcess(house.url, house.folder)
-    house.wait_for_item(job_id, 1)
-    first_runner = house.runner(job_id)
-    frozen.send(signal.SIGSTOP)
-    with house.worker():
-        wait_for(lambda: house.card(job_id).attempt == 2, what="the takeover")
-        wait_for(lambda: not alive(first_runner), seconds=15, what="the old runner's end")
-        wait_for(lambda: house.card(job_id).state is JobState.RUNNING, what="the new runner")
-        frozen.send(signal.SIGCONT)
-        card = house.end_of(job_id)
-    frozen.end()
+    job_id = house.submit(items=50, milliseconds=150)
+    with house.worker() as frozen:
+        house.wait_for_item(job_id, 1)
+        first_runner = house.runner(job_id)
+        frozen.send(signal.SIGSTOP)
+        with house.worker():
+            wait_for(lambda: house.card(job_id).attempt == 2, what="the takeover")
+            wait_for(lambda: not alive(first_runner), seconds=15, what="the old runner's end")
+            wait_for(lambda: house.card(job_id).state is JobState.RUNNING, what="the new runner")
+            frozen.send(signal.SIGCONT)
+            card = house.end_of(job_id)
     assert (card.state, card.attempt) == (JobState.SUCCEEDED, 2)
-    assert len(house.items(job_id)) == 20
-    assert len(house.acted(job_id)) <= 21
+    assert len(house.items(job_id)) == 50
+    assert len(house.acted(job_id)) <= 51
     with house.scope() as session:
         states = [
             event.payload["state"]

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from pydantic import JsonValue
-from sqlalchemy import func, select, update
+from sqlalchemy import func, select, text, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Session
 
@@ -61,12 +61,17 @@ def guard(session: Session, claim: Claim) -> None:
 
 
 def fenced(scope: SessionScope, claim: Claim) -> SessionScope:
-    """Transactions that commit only if the claim still holds at their end."""
+    """Transactions that commit only if the claim still holds at their end.
+
+    They may sit still while the caller computes; the job's row is locked only for the commit.
+    """
 
     @contextmanager
     def fenced_scope() -> Iterator[Session]:
         with scope() as session:
+            session.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
             yield session
+            session.execute(text("SET LOCAL idle_in_transaction_session_timeout = '30s'"))
             guard(session, claim)
 
     return fenced_scope
