@@ -46,12 +46,16 @@ class MeasureBody(Schema):
 
     value: float | None = Field(description="The value; null when there is none.", examples=[0.71])
     missing: Missing | None = Field(
-        description="Why there is no value; null when there is one.", examples=[None]
+        default=None, description="Why there is no value; null when there is one."
     )
     low: float | None = Field(
-        description="Low end of the 95 % bootstrap interval; null if not computed.", examples=[0.58]
+        default=None,
+        description="Low end of the 95 % bootstrap interval; null if not computed.",
+        examples=[0.58],
     )
-    high: float | None = Field(description="High end of that interval.", examples=[0.8])
+    high: float | None = Field(
+        default=None, description="High end of that interval.", examples=[0.8]
+    )
 
     @classmethod
     def of(cls, measure: Measure) -> Self:
@@ -69,8 +73,8 @@ def _metrics(score: Score) -> dict[Metric, MeasureBody]:
     return {metric: MeasureBody.of(measure) for metric, measure in score.metrics.items()}
 
 
-_MEASURE = {"value": 0.71, "missing": None, "low": 0.58, "high": 0.8}
-_FLOOR = {"value": 0.05, "missing": None, "low": None, "high": None}
+_MEASURE = {"value": 0.71, "low": 0.58, "high": 0.8}
+_FLOOR = {"value": 0.05}
 
 
 class ScoreBody(Schema):

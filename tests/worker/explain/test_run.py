@@ -53,6 +53,12 @@ def plain_server():
         yield running
 
 
+def by_schema(endpoint):
+    """Two features, simulated by one short answer a context."""
+    scorer = ScorerSetting(endpoint_id=endpoint, mode=SimulationMode.SCHEMA)
+    return spec_of(endpoint, scorer=scorer)
+
+
 def test_planted_features_are_explained_and_scored_high_with_low_floors(
     session_scope, tmp_path, harvest_id, server
 ):
@@ -143,7 +149,7 @@ def test_a_fault_is_a_counted_failure_and_never_a_zero(
 
     server.on_request = on_request
     try:
-        result = attempt(session_scope, tmp_path, spec_of(endpoint))
+        result = attempt(session_scope, tmp_path, by_schema(endpoint))
     finally:
         server.on_request = None
     assert result["n_scores"] == 2
@@ -189,7 +195,7 @@ def test_a_spent_budget_pauses_and_a_resumed_run_asks_nothing_twice(
     endpoint = store_endpoint(session_scope, plain_server)
     _probed(session_scope, tmp_path, endpoint)
     before = len(plain_server.log.bodies)
-    full = spec_of(endpoint)
+    full = by_schema(endpoint)
     poor = full.model_copy(update={"budget": RunBudget(max_requests=17)})
     with session_scope() as session:
         job_id = submit(session, poor)
@@ -215,7 +221,7 @@ def test_a_server_that_drops_dead_midway_pauses_the_run_and_no_paid_call_is_repe
     endpoint = store_endpoint(session_scope, plain_server, attempts=1)
     _probed(session_scope, tmp_path, endpoint)
     before = len(plain_server.log.bodies)
-    spec = spec_of(endpoint)
+    spec = by_schema(endpoint)
     with session_scope() as session:
         job_id = submit(session, spec)
     plain_server.on_request = _dead_after(20)
