@@ -9,7 +9,7 @@ Formulas, with C the context size, L the layers that are run and d the model's w
 * memory = the model's weights, plus ``4 * 2 * d_in * d_sae`` an SAE (float32 encoder and decoder),
   plus one block of activations, ``4 * C * tile_contexts * batch_tiles * d_sae`` of the widest SAE,
   plus the running state, ``8 * (n_top + n_sampled) + 4 * 64`` a feature.
-* disk = ``600 + 40 * (n_top + 4 * n_per_band)`` a feature, plus ``4 * C`` a stored context, of
+* disk = ``300 + 80 * (n_top + 4 * n_per_band)`` a feature, plus ``4 * C`` a stored context, of
   which there are at most as many as the corpus has.
 
 A term that is not known makes its sum unknown: nothing is guessed silently.
@@ -28,8 +28,8 @@ from core.domain.model import Dtype
 
 ASSUMED_SPEED_A_CORE = 20e9  # float operations a second
 BYTES_A_TOKEN = 4.0  # of text; typical for byte-pair encodings of English and code
-FEATURE_BYTES = 600
-KEPT_CONTEXT_BYTES = 40
+FEATURE_BYTES = 300  # with KEPT_CONTEXT_BYTES: what `python -m bench.database` measures
+KEPT_CONTEXT_BYTES = 80
 
 
 class Basis(StrEnum):

@@ -129,8 +129,8 @@ class ContextRows:
     """Kept contexts of many features, compressed by row.
 
     Rows of feature f are ``row_offsets[f]:row_offsets[f + 1]``, ordered by band, then by maximum
-    activation descending, then context index. Non-zeros of row r are ``nnz_offsets[r]:nnz_offsets[r + 1]``,
-    ordered by position.
+    activation descending, then context index. Non-zeros of row r are
+    ``nnz_offsets[r]:nnz_offsets[r + 1]``, ordered by position.
     """
 
     row_offsets: Int64[np.ndarray, " feature_plus_1"]

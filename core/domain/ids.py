@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from core.errors import Invalid
 
 MODEL_ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,79}")
-SAE_ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,119}")
+# An id that ended like a file would read as the address of an export.
+SAE_ID = re.compile(r"(?!.*\.(?:csv|jsonl?)$)[a-z0-9][a-z0-9._-]{0,119}")
 
 
 def check_model_id(text: str) -> str:
@@ -32,7 +33,8 @@ def check_sae_id(text: str) -> str:
     if not SAE_ID.fullmatch(text):
         raise Invalid(
             f"{text!r} is not an SAE id.",
-            hint="Use 1–120 lower-case letters, digits, dots, dashes or underscores.",
+            hint="Use 1–120 lower-case letters, digits, dots, dashes or underscores, and no ending "
+            "like .json or .csv.",
         )
     return text
 

@@ -5,9 +5,11 @@ import json
 from collections.abc import Sequence
 
 from core.domain.harvest import HarvestSpec
-from core.domain.model import ModelInfo
-from core.domain.sae import SaeInfo
 from worker.harvest.corpus_store import CorpusFacts
+from worker.lm.load import LoadedModel
+from worker.sae.activations import Gated, JumpRelu, Relu, TopK
+from worker.sae.load import tensors_sha256
+from worker.sae.model import SparseAutoencoder
 
 FORMAT_VERSION = 1  # raised when the code gives other numbers for the same input
 _SETTINGS = (
@@ -26,10 +28,20 @@ _SETTINGS = (
 )
 
 
+_NAMES_NO_RESULT = {"_name_or_path", "transformers_version", "dtype", "torch_dtype"}
+
+
 def spec_hash(
-    spec: HarvestSpec, *, model: ModelInfo, saes: Sequence[SaeInfo], corpus: CorpusFacts
+    spec: HarvestSpec,
+    *,
+    loaded: LoadedModel,
+    saes: Sequence[SparseAutoencoder],
+    corpus: CorpusFacts,
 ) -> str:
     """Hex sha256 over everything that decides the result.
+
+    Revisions name weight files only, so what the configurations beside them decide is in it too:
+    the model's configuration, and the SAE as it computes (a changed k or scaling changes it).
 
     Batch and shard sizes are not in it, since they change nothing; nor is the device, on which
     the result depends only within rounding.
@@ -38,12 +50,33 @@ def spec_hash(
     identity = {
         "format": FORMAT_VERSION,
         "settings": {name: settings[name] for name in _SETTINGS},
-        "model_revision": model.revision,
+        "model_revision": loaded.info.revision,
+        "model_config": {
+            name: value
+            for name, value in loaded.model.config.to_diff_dict().items()
+            if name not in _NAMES_NO_RESULT
+        },
         "saes": [
-            [entry.sae_id, info.revision, info.hook_name]
-            for entry, info in zip(spec.saes, saes, strict=True)
+            [entry.sae_id, sae.info.revision, sae.info.hook_name, computation_sha256(sae)]
+            for entry, sae in zip(spec.saes, saes, strict=True)
         ],
         "corpus": corpus.corpus_hash,
         "tokens": corpus.tokens_hash,
     }
-    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(identity, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def computation_sha256(sae: SparseAutoencoder) -> str:
+    """Hex sha256 over an SAE as it encodes and decodes: tensors, activation and scaling."""
+    tensors = {"W_enc": sae.W_enc, "W_dec": sae.W_dec, "b_enc": sae.b_enc, "b_dec": sae.b_dec}
+    match sae.activation:
+        case Relu():
+            kind = "relu"
+        case TopK(k=k):
+            kind = f"topk {k}"
+        case JumpRelu(threshold=threshold):
+            kind, tensors = "jumprelu", {**tensors, "threshold": threshold}
+        case Gated(scale=scale, shift=shift):
+            kind, tensors = "gated", {**tensors, "scale": scale, "shift": shift}
+    words = (kind, sae.apply_b_dec_to_input, sae.info.normalize_activations)
+    return hashlib.sha256(f"{words} {tensors_sha256(tensors)}".encode()).hexdigest()

@@ -44,7 +44,7 @@ def prepare(spec: HarvestSpec, job: JobContext) -> Prepared:
     loaded = _load_model(spec, job)
     saes = tuple(_load_saes(spec, job, loaded))
     store = _tokenised(spec, job, loaded)
-    name = spec_hash(spec, model=loaded.info, saes=[sae.info for sae in saes], corpus=store.facts)
+    name = spec_hash(spec, loaded=loaded, saes=saes, corpus=store.facts)
     began_as = job.finished_items().get("identity", name)
     if began_as != name:
         raise Conflict(

@@ -72,7 +72,7 @@ def test_memory_and_disk_follow_the_formulas():
     assert found.memory_bytes.value == 1_000 + 8 * 10 * 150 + block + state
     kept = 20 + 4 * 6
     contexts = 150 * kept + 128
-    assert found.disk_bytes.value == 150 * (600 + 40 * kept) + contexts * 4 * 128
+    assert found.disk_bytes.value == 150 * (300 + 80 * kept) + contexts * 4 * 128
 
 
 def test_a_machine_that_is_too_small_is_told():

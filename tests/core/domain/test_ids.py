@@ -54,3 +54,10 @@ def test_an_sae_id_may_be_longer_than_a_model_id():
     assert check_sae_id("a" * 120) == "a" * 120
     with pytest.raises(Invalid, match="not an SAE id"):
         check_sae_id("a" * 121)
+
+
+@pytest.mark.parametrize("ending", [".csv", ".json", ".jsonl"])
+def test_an_sae_id_cannot_be_taken_for_the_address_of_an_export(ending):
+    with pytest.raises(Invalid, match="not an SAE id"):
+        check_sae_id(f"12-res{ending}")
+    assert check_sae_id("12-res.json-set") == "12-res.json-set"

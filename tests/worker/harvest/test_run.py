@@ -93,3 +93,16 @@ def test_a_full_disk_stops_the_harvest_by_name_and_it_goes_on_later(
             with pytest.raises(DiskFull):
                 run_harvest(spec, job)
         assert not run_harvest(spec, job)["reused"]
+
+
+def test_a_changed_configuration_beside_the_same_weights_is_another_harvest(
+    session_scope, tmp_path
+):
+    spec = llama_spec(tmp_path)
+    first = run(session_scope, spec, tmp_path)
+    config_file = tmp_path / "topk" / "cfg.json"
+    config = json.loads(config_file.read_text(encoding="utf-8"))
+    config_file.write_text(json.dumps(config | {"k": 3}), encoding="utf-8")
+    second = run(session_scope, spec, tmp_path)
+    assert not second["reused"]
+    assert second["spec_hash"] != first["spec_hash"]
