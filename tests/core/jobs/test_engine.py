@@ -8,6 +8,7 @@ import pytest
 from core.db.repositories import attempts
 from core.db.session import make_engine
 from core.db.session import session_scope as make_scope
+from core.domain.job import Claim
 from core.errors import DatabaseUnavailable
 from core.jobs import control
 from core.jobs.engine import impatient
@@ -23,12 +24,19 @@ def frozen_scope(database_url):
     engine.dispose()
 
 
+def claimed(scope) -> Claim:
+    """A job that is held."""
+    with scope() as session:
+        job_id = control.submit(session, job_spec())
+        held = attempts.claim(session, job_id=job_id, attempt=1, owner="here:1:1")
+    assert held is not None
+    return held
+
+
 def test_a_process_that_freezes_inside_a_transaction_does_not_hold_a_job(
     session_scope, frozen_scope
 ):
-    with session_scope() as session:
-        job_id = control.submit(session, job_spec())
-        held = attempts.claim(session, job_id=job_id, attempt=1, owner="here:1:1")
+    held = claimed(session_scope)
     taken = []
 
     def take_over():
@@ -47,14 +55,12 @@ def test_a_process_that_freezes_inside_a_transaction_does_not_hold_a_job(
         freeze()
     assert taken
     with session_scope() as session:
-        assert attempts.finished_items(session, job_id) == {}
+        assert attempts.finished_items(session, held.job_id) == {}
 
 
 def test_a_handlers_own_transaction_may_sit_still(session_scope, frozen_scope):
-    with session_scope() as session:
-        job_id = control.submit(session, job_spec())
-        held = attempts.claim(session, job_id=job_id, attempt=1, owner="here:1:1")
+    held = claimed(session_scope)
     with attempts.fenced(frozen_scope, held)() as session:
-        attempts.finished_items(session, job_id)
+        attempts.finished_items(session, held.job_id)
         time.sleep(1.5)
         control.submit(session, job_spec())
