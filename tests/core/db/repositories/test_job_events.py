@@ -93,10 +93,7 @@ def test_a_job_holds_its_newest_progress(session_scope):
     held = claimed(session_scope)
     fields: dict[str, JsonValue] = {"total": 9, "unit": "items", "phase": "acting"}
     fields |= {"rate": None, "remaining_seconds": None}
-    events = [
-        (EventKind.PROGRESS, datetime.now(UTC), {**fields, "done": n})
-        for n in (1, 2)
-    ]
+    events = [(EventKind.PROGRESS, datetime.now(UTC), {**fields, "done": n}) for n in (1, 2)]
     with session_scope() as session:
         attempts.append_events(session, held, events)
         progress = jobs.get_card(session, held.job_id).progress
