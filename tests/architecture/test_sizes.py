@@ -11,6 +11,9 @@ MAX_FUNCTION_LINES = 60
 MAX_FILE_LINES = 500
 MAX_POSITIONAL = 6
 
+# torch.autograd.Function.apply hands its arguments on by position only.
+POSITIONAL_BY_NATURE = {("worker/align/divergence.py", "forward")}
+
 FILES = sorted(path for room in ROOMS for path in (ROOT / room).rglob("*.py"))
 
 
@@ -34,7 +37,12 @@ def test_a_file_and_its_functions_are_within_the_gate(path):
     ]
     long = {f.name: own_lines(f) for f in functions if own_lines(f) > MAX_FUNCTION_LINES}
     assert not long, f"split these functions: {long}"
-    wide = {f.name: len(f.args.args) for f in functions if len(f.args.args) > MAX_POSITIONAL}
+    place = path.relative_to(ROOT).as_posix()
+    wide = {
+        f.name: len(f.args.args)
+        for f in functions
+        if len(f.args.args) > MAX_POSITIONAL and (place, f.name) not in POSITIONAL_BY_NATURE
+    }
     assert not wide, f"make parameters keyword-only: {wide}"
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from core.db.repositories import jobs
 from core.db.session import make_engine, session_scope
+from core.domain.harvest import HarvestSpec
 from core.domain.job import Claim, parse_spec
 from tests.support.harvests import harvested
 from worker.progress import JobContext
@@ -19,6 +20,7 @@ def main(url: str, work_dir: str, job_id: int, attempt: int, epoch: int) -> None
     ) as job:
         with scope() as session:
             spec = parse_spec(jobs.get_spec(session, job_id))
+        assert isinstance(spec, HarvestSpec)
         harvested(spec, job)
 
 

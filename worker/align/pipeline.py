@@ -15,7 +15,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from core.domain.alignment import AlignSpec, LoraSpec, SftSpec, Strategy, TrainingSpec
 from core.domain.model import Dtype
-from core.domain.preference import ConversationSet, PreferenceSet
+from core.domain.preference import ConversationSet, PreferencePair, PreferenceSet
 from core.errors import Cancelled, Invalid
 from worker.align.adapters import add_adapters
 from worker.align.constraint import Constraint
@@ -100,15 +100,16 @@ def align_model(
     check_enough(data, len(data.train))
     train_pairs = data.train[: spec.max_pairs]
     held_out = data.held_out[: spec.training.max_eval]
-    encoded = encode_pairs(
-        (*train_pairs, *held_out), tokenizer=loaded.tokenizer, lengths=spec.lengths
-    )
-    cut = count_truncation(sides(encoded)).sentence()
-    _announce(stage, loaded, data, cut)
-    _check_lengths(spec.lengths.max_length, loaded)
+    encoded, cut = _encode(spec, (*train_pairs, *held_out), loaded=loaded, data=data, stage=stage)
     policy = _policy(loaded, spec.dtype)
     cache, probe = _prepare_reference(
-        spec, encoded, len(train_pairs), policy, constraints, stage, loaded
+        spec=spec,
+        encoded=encoded,
+        n_train=len(train_pairs),
+        policy=policy,
+        constraints=constraints,
+        stage=stage,
+        loaded=loaded,
     )
     online = _online(spec, policy, encoded, constraints, stage)
     adapted = _make_trainable(policy, spec.training)
@@ -212,6 +213,22 @@ def _check_lengths(max_length: int, loaded: LoadedModel) -> None:
         )
 
 
+def _encode(
+    spec: AlignSpec,
+    pairs: Sequence[PreferencePair],
+    *,
+    loaded: LoadedModel,
+    data: PreferenceSet,
+    stage: Stage,
+) -> tuple[Sequence[TokenPair], str]:
+    """The pairs as tokens, within the model's length, and a sentence on how many were cut."""
+    encoded = encode_pairs(pairs, tokenizer=loaded.tokenizer, lengths=spec.lengths)
+    cut = count_truncation(sides(encoded)).sentence()
+    _announce(stage, loaded, data, cut)
+    _check_lengths(spec.lengths.max_length, loaded)
+    return encoded, cut
+
+
 def _policy(loaded: LoadedModel, dtype: Dtype) -> Policy:
     """The model with dropout off, which passes through ``train`` mode for checkpointing only."""
     check_head(loaded.model)
@@ -226,6 +243,7 @@ def _policy(loaded: LoadedModel, dtype: Dtype) -> Policy:
 
 
 def _prepare_reference(
+    *,
     spec: AlignSpec,
     encoded: Sequence[TokenPair],
     n_train: int,
@@ -238,7 +256,15 @@ def _prepare_reference(
     model = ReferenceModel(revision=loaded.info.revision, compute=policy.compute)
     pad_id, device = pad_id_of(loaded.tokenizer), stage.accelerator.device
     plan = plan_reference(encoded, model=model, constraints=constraints, root=stage.reference_root)
-    _grow(plan, encoded, spec, policy, constraints, stage, pad_id)
+    _grow(
+        plan,
+        encoded,
+        spec=spec,
+        policy=policy,
+        constraints=constraints,
+        stage=stage,
+        pad_id=pad_id,
+    )
     cache = ReferenceCache(plan, constraints)
     verify_reference(
         cache,
@@ -266,6 +292,7 @@ def _prepare_reference(
 def _grow(
     plan: ReferencePlan,
     encoded: Sequence[TokenPair],
+    *,
     spec: AlignSpec,
     policy: Policy,
     constraints: Sequence[Constraint],

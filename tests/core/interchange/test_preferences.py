@@ -1,6 +1,7 @@
 """Preference files of other projects: every format, every refusal, and no row that vanishes."""
 
 import json
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -22,7 +23,7 @@ def says(text: str) -> dict[str, str]:
     return {"role": "assistant", "content": text}
 
 
-FORMATS = {
+FORMATS: dict[str, dict[str, Any]] = {
     "trl explicit text": {"prompt": ASK, "chosen": YES, "rejected": NO},
     "trl explicit messages": {"prompt": [user(ASK)], "chosen": [says(YES)], "rejected": [says(NO)]},
     "text prompt with messages": {"prompt": ASK, "chosen": [says(YES)], "rejected": [says(NO)]},

@@ -41,7 +41,8 @@ def pair(prompt: tuple[Turn, ...], chosen: str = "Yes", rejected: str = "No") ->
 
 
 def learned(sequence, tokenizer) -> str:
-    return tokenizer.decode(sequence.ids[sequence.is_response])
+    text: str = tokenizer.decode(sequence.ids[sequence.is_response])
+    return text
 
 
 def test_an_answer_is_learned_with_its_end_of_turn_and_nothing_else():

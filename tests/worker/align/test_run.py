@@ -3,6 +3,7 @@
 import json
 import threading
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 import torch
@@ -95,10 +96,10 @@ def test_a_job_trains_and_its_folder_holds_the_model_and_the_numbers(
     world, session_scope, tmp_path
 ):
     with running(session_scope, tmp_path) as job:
-        result = run_align(align_spec(world, training={**TRAINING, "tensorboard": True}), job)
+        result: Any = run_align(align_spec(world, training={**TRAINING, "tensorboard": True}), job)
         rows = read_metrics(job.work_dir / "metrics.jsonl")
         events = metric_events(session_scope, job)
-        moved = job.finished_items()["moved"]
+        moved: Any = job.finished_items()["moved"]
     assert events == rows
     assert [row["step"] for row in rows] == list(range(7))
     assert result["steps"] == 6
@@ -112,7 +113,7 @@ def test_a_job_trains_and_its_folder_holds_the_model_and_the_numbers(
     assert (tmp_path / "jobs").is_dir()
     again = align_spec(world, model={"kind": "folder", "location": result["model_dir"]})
     with running(session_scope, tmp_path) as job:
-        second = run_align(again, job)
+        second: Any = run_align(again, job)
     start = second["last_evaluation"]["eval_loss"]
     assert start > 0
 
@@ -134,11 +135,11 @@ def test_a_cancelled_job_goes_on_in_its_next_attempt(world, session_scope, tmp_p
                 stop.set()
             real()
 
-        job.check = check  # type: ignore[method-assign]
+        job.check = check
         with pytest.raises(Cancelled):
             run_align(spec, job)
         stop.clear()
-        job.check = real  # type: ignore[method-assign]
+        job.check = real
         result = run_align(spec, job)
         events = metric_events(session_scope, job)
     assert result["steps"] == 6
@@ -218,14 +219,15 @@ def test_several_processes_stop_at_a_step_and_go_on(world, session_scope, tmp_pa
                 stop.set()
             real()
 
-        job.check = check  # type: ignore[method-assign]
+        job.check = check
         with pytest.raises(Cancelled):
             run_align(spec, job)
         stopped_at = read_metrics(job.work_dir / "metrics.jsonl")[-1]["step"]
         assert 3 <= stopped_at < 120
         stop.clear()
-        job.check = real  # type: ignore[method-assign]
-        assert run_align(spec, job)["steps"] == 120
+        job.check = real
+        result: Any = run_align(spec, job)
+        assert result["steps"] == 120
         steps = [event["step"] for event in metric_events(session_scope, job)]
     assert steps == list(range(121))
 
