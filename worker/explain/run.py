@@ -43,7 +43,8 @@ from worker.explain.side_by_side import side_by_side
 from worker.progress import JobContext
 
 _READERS = 2  # features read from the database at once
-_PLACES = 32  # items under way at once: enough that the endpoints' gates are the limit
+_OFFLINE_PLACES = 4
+_SCORE_REQUESTS = 8  # a score asks at least so much at once
 _METRICS_A_ROUND = 100
 _RAW_CHARS = 300
 
@@ -134,7 +135,10 @@ class ExplainRun:
                 )
                 self._done(session, item.key, {"explanation_id": made})
 
-        await self._round("explaining", "explanations", self._to_explain(setting), do)
+        items = self._to_explain(setting)
+        await self._round(
+            "explaining", "explanations", items, do, places=_places(connection, requests=1)
+        )
 
     async def _score_all(self, setting: ScorerSetting, connection: Connection | None) -> None:
         with self.job.open_scope() as session:
@@ -158,7 +162,8 @@ class ExplainRun:
                 )
                 self._done(session, item.key, {"score_id": made})
 
-        await self._round("scoring", "scores", items, do)
+        places = _places(connection, requests=_SCORE_REQUESTS)
+        await self._round("scoring", "scores", items, do, places=places)
 
     async def _examine(
         self,
@@ -227,7 +232,13 @@ class ExplainRun:
         attempts.finish_item(session, self.job.claim, key=key, result=result)
 
     async def _round(
-        self, phase: str, unit: str, items: Sequence[T], do: Callable[[T], Awaitable[None]]
+        self,
+        phase: str,
+        unit: str,
+        items: Sequence[T],
+        do: Callable[[T], Awaitable[None]],
+        *,
+        places: int,
     ) -> None:
         """Work on the items that are not done yet, side by side, and tell how far it is."""
         waiting = [item for item in items if item.key not in self._finished]
@@ -252,7 +263,14 @@ class ExplainRun:
                 self.job.metric(done, **{name: float(value) for name, value in spent.items()})
 
         tell()
-        await side_by_side(waiting, one, places=_PLACES, check=self.job.check)
+        await side_by_side(waiting, one, places=places, check=self.job.check)
+
+
+def _places(connection: Connection | None, *, requests: int) -> int:
+    """Items under way at once: so many that the endpoint's gate is the limit, and a few to read."""
+    if connection is None:
+        return _OFFLINE_PLACES
+    return _OFFLINE_PLACES + connection.client.endpoint.concurrency // requests
 
 
 def _check_abilities(spec: ExplainSpec, scorer: Connection | None) -> None:
