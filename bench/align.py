@@ -32,8 +32,10 @@ from core.domain.alignment import AlignSpec, ConstraintSae, DemoPreferences, Met
 from core.domain.model import Dtype, ModelKind, ModelSource
 from core.domain.sae import SaeKind, SaeSource
 from worker.align.constraint import Constraint, encoder_of, make_constraint
-from worker.align.data import TokenPair, TokenSequence, encode_pairs, sides
+from worker.align.data import TokenPair, TokenSequence, collate_pairs, encode_pairs, sides
 from worker.align.divergence import KlForm, feature_divergence, seq_kl
+from worker.align.logps import Targets
+from worker.align.losses import PairLogps, PairValues, tdpo2_loss
 from worker.align.memory import peak_memory_bytes, saved_for_backward
 from worker.align.objective import OnlineReference, PreferenceObjective
 from worker.align.optim import make_optimizer
@@ -55,7 +57,8 @@ CPU = torch.device("cpu")
 _CACHE = Path("~/.cache/sparsight").expanduser()
 _DEMO_SAE = Path(__file__).parents[1] / "worker" / "demo_saes" / "15-demo-res-4k"
 _VOCAB, _D_GEMMA, _K = 256_000, 2_304, 50
-_RUNS = ("simpo", "dpo, cached", "fpo, cached", "dpo, online", "tdpo2, online")
+_CHUNKED, _WHOLE = "tdpo2, online, by chunks", "tdpo2, online, whole logits"
+_RUNS = ("simpo", "dpo, cached", "fpo, cached", "dpo, online", _CHUNKED, _WHOLE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -214,12 +217,15 @@ def _measure(name: str, root: Path, *, repeats: int) -> list[str]:
             f"| {statistics.median(seconds) / simpo:.2f} | {peak / 2**30:.2f} GiB "
             f"| {peak / peaks['dpo, cached']:.3f} |"
         )
-    ratio = statistics.median(steps["fpo, cached"]) / statistics.median(steps["tdpo2, online"])
+    ratios = [
+        f"{statistics.median(steps['fpo, cached']) / statistics.median(steps[run]):.2f} ({run})"
+        for run in (_CHUNKED, _WHOLE)
+    ]
     cache = ", ".join(f"{part} {size:,.0f}" for part, size in per_pair.items())
     return [
         *lines,
         "",
-        f"FPO's step / online TDPO2's: {ratio:.2f}. Cache bytes a pair on disk: {cache}.",
+        f"FPO's step / TDPO2's: {', '.join(ratios)}. Cache bytes a pair on disk: {cache}.",
         "",
     ]
 
@@ -240,9 +246,11 @@ def _stepper(world: World, run: str) -> Callable[[], None]:
     """One whole step of a method; the weights move by next to nothing and are shared."""
     name, _, kind = run.partition(", ")
     spec = _spec(Method(name), world.constraints)
+    if run == _WHOLE:
+        return _whole_logits_stepper(world, spec)
     policy = Policy(world.model, compute=torch.float32)
     online = None
-    if kind == "online":
+    if kind.startswith("online"):
         frozen = Policy(_copy(world.model), compute=torch.float32)
         online = OnlineReference(
             frozen, world.pairs, constraints=world.constraints, pad_id=0, device=CPU
@@ -251,9 +259,9 @@ def _stepper(world: World, run: str) -> Callable[[], None]:
         spec=spec,
         pairs=world.pairs,
         places=range(len(world.pairs)),
-        reference=world.cache,
+        reference=online or world.cache,
         constraints=world.constraints,
-        online=online,
+        online=online if spec.needs_online_reference else None,
         pad_id=0,
         device=CPU,
     )
@@ -266,6 +274,50 @@ def _stepper(world: World, run: str) -> Callable[[], None]:
         optimizer.zero_grad(set_to_none=True)
 
     return step
+
+
+def _whole_logits_stepper(world: World, spec: AlignSpec) -> Callable[[], None]:
+    """A TDPO2 step as its own code does it: both models' whole logits, KL kept by autograd."""
+    frozen = _copy(world.model)
+    optimizer = make_optimizer(world.model.parameters(), spec.training.optimizer)
+    batches = _forever(len(world.pairs))
+
+    def step() -> None:
+        tokens = collate_pairs([world.pairs[i] for i in next(batches)], pad_id=0).tokens
+        given = {"input_ids": tokens.input_ids, "attention_mask": tokens.attention_mask}
+        logits = world.model(**given, use_cache=False).logits
+        with torch.no_grad():
+            reference = frozen(**given, use_cache=False).logits
+        targets = tokens.targets
+        kl = seq_kl(
+            policy_logits=logits,
+            reference_logits=reference,
+            mask=targets.mask,
+            form=KlForm.NAIVE,
+        )
+        loss = tdpo2_loss(
+            policy=_pair(_gathered(logits, targets)),
+            reference=_pair(_gathered(reference, targets)),
+            seq_kl=PairValues(chosen=kl.chunk(2)[0], rejected=kl.chunk(2)[1]),
+            beta=spec.beta,
+            alpha=spec.alpha,
+        )
+        loss.losses.mean().backward()
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+
+    return step
+
+
+def _pair(summed: Tensor) -> PairLogps:
+    chosen, rejected = summed.chunk(2)
+    return PairLogps(chosen=chosen, rejected=rejected)
+
+
+def _gathered(logits: Tensor, targets: Targets) -> Tensor:
+    """Summed log-probabilities with everything kept, by log_softmax and gather."""
+    logp = logits.log_softmax(-1).gather(2, targets.ids[..., None])[..., 0]
+    return (logp * targets.mask).sum(1)
 
 
 def _copy(model: PreTrainedModel) -> PreTrainedModel:
@@ -329,8 +381,7 @@ def _wide() -> tuple[PreTrainedModel, tuple[TokenPair, ...], tuple[Constraint, .
         num_key_value_heads=4,
         head_dim=64,
     )
-    torch.random.default_generator.manual_seed(0)
-    model = Gemma2ForCausalLM(config).eval().requires_grad_(False)
+    model = _random_model(config)
     rng = np.random.default_rng(0)
     pairs = tuple(
         TokenPair(chosen=_random_sequence(rng), rejected=_random_sequence(rng), row=i)
@@ -339,6 +390,15 @@ def _wide() -> tuple[PreTrainedModel, tuple[TokenPair, ...], tuple[Constraint, .
     g = torch.Generator().manual_seed(2)
     encoder = _random_encoder(torch.randn(64, 256, generator=g), 16_384)
     return model, pairs, (_constraint("2-random-16k", encoder, "blocks.2.hook_resid_post"),)
+
+
+def _random_model(config: Gemma2Config) -> PreTrainedModel:
+    model = Gemma2ForCausalLM(config).eval().requires_grad_(False)
+    g = torch.Generator().manual_seed(0)
+    for name, parameter in model.named_parameters():
+        if "norm" not in name:
+            parameter.copy_(torch.randn(parameter.shape, generator=g) * 0.02)
+    return model
 
 
 def _random_sequence(rng: np.random.Generator) -> TokenSequence:

@@ -101,6 +101,7 @@ class JobSink:
     def __init__(self, job: JobContext, folder: Path) -> None:
         self._job = job
         self._folder = folder
+        job.flush()
         self._last = max(_metric_steps(job), default=-1)
         self._read = 0
         self._moved = ""
