@@ -126,7 +126,7 @@ def test_a_feature_that_cannot_be_explained_fails_alone_with_its_code(
 FAULTS = {
     "429 with Retry-After": (Fault(status=429, headers={"retry-after": "0.05"}), "rate_limit"),
     "500": (Fault(status=500), "server"),
-    "time-out": (Fault(delay=1.6), "timeout"),
+    "time-out": (Fault(delay=2.5), "timeout"),
     "truncated JSON": (Fault(body=b'{"choices": [{"mess'), "server"),
     "dropped midway": (Fault(drop=True, body=b'{"choices": [{"mess'), "connection"),
     "bad request": (Fault(status=400), "bad_request"),
@@ -138,7 +138,8 @@ def test_a_fault_is_a_counted_failure_and_never_a_zero(
     session_scope, tmp_path, harvest_id, plain_server, fault, code
 ):
     server = plain_server
-    endpoint = store_endpoint(session_scope, server, timeout_seconds=1, attempts=1)
+    slow = code == "timeout"
+    endpoint = store_endpoint(session_scope, server, timeout_seconds=2 if slow else 60, attempts=1)
     _probed(session_scope, tmp_path, endpoint)
     simulations = []
     n_faults = 2 if code == "connection" else 3  # a third in a row would pause the run
