@@ -48,3 +48,8 @@ def session_scope(engine: Engine) -> Iterator[SessionScope]:
     """Transactions that really commit; every table is emptied after the test."""
     yield make_scope(engine)
     empty(engine)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Browser tests go last: Playwright's event loop stays on, and no other can run beside it."""
+    items.sort(key=lambda item: item.get_closest_marker("browser") is not None)
