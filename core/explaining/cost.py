@@ -17,7 +17,7 @@ from core.autointerp.sampling import SpecimenSplit
 from core.autointerp.simulate import SimulatorSetting, simulation_plan
 from core.autointerp.wording import Language
 from core.domain.explain_job import ExplainerSetting, ScorerSetting
-from core.domain.explanation import ScoreKind, SimulationMode
+from core.domain.explanation import Number, ScoreKind, SimulationMode
 from core.domain.llm import ModelRequest, Usage
 from core.domain.views_explain import EndpointCard
 from core.errors import Invalid
@@ -42,7 +42,7 @@ class Cost:
     completion_tokens: float
     cost: float | None
 
-    def times(self, n: float) -> "Cost":
+    def times(self, n: Number) -> "Cost":
         """So many times this."""
         return Cost(
             requests=self.requests * n,
