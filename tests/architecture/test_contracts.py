@@ -53,3 +53,14 @@ def test_the_lock_pins_every_direct_dependency():
     for requirement in wanted:
         name = re.split(r"[\[<>=! ]", requirement, maxsplit=1)[0].lower()
         assert re.search(rf"^{re.escape(name)}==", lock, re.MULTILINE), name
+
+
+def test_every_link_of_the_readme_and_the_docs_leads_somewhere():
+    pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
+    broken = [
+        f"{page.name}: {link}"
+        for page in pages
+        for link in re.findall(r"\]\(([^)#]+)", page.read_text(encoding="utf-8"))
+        if "://" not in link and not (page.parent / link).exists()
+    ]
+    assert not broken
