@@ -231,7 +231,9 @@ def _measure(name: str, root: Path, *, repeats: int) -> list[str]:
 
 
 def _step_times(world: World, repeats: int) -> dict[str, list[float]]:
-    steps = {run: _stepper(world, run) for run in _RUNS}
+    optimizer = _optimizer(world.model)
+    frozen = _copy(world.model)
+    steps = {run: _stepper(world, run, optimizer=optimizer, frozen=frozen) for run in _RUNS}
     times: dict[str, list[float]] = {run: [] for run in _RUNS}
     for repeat in range(repeats + 1):
         for run, step in steps.items():
@@ -242,18 +244,23 @@ def _step_times(world: World, repeats: int) -> dict[str, list[float]]:
     return times
 
 
-def _stepper(world: World, run: str) -> Callable[[], None]:
+def _optimizer(model: PreTrainedModel) -> torch.optim.Optimizer:
+    return make_optimizer(model.parameters(), _spec(Method.DPO, ()).training.optimizer)
+
+
+def _stepper(
+    world: World, run: str, *, optimizer: torch.optim.Optimizer, frozen: PreTrainedModel | None
+) -> Callable[[], None]:
     """One whole step of a method; the weights move by next to nothing and are shared."""
     name, _, kind = run.partition(", ")
     spec = _spec(Method(name), world.constraints)
     if run == _WHOLE:
-        return _whole_logits_stepper(world, spec)
+        return _whole_logits_stepper(world, spec, optimizer=optimizer, frozen=frozen)
     policy = Policy(world.model, compute=torch.float32)
     online = None
     if kind.startswith("online"):
-        frozen = Policy(_copy(world.model), compute=torch.float32)
         online = OnlineReference(
-            frozen, world.pairs, constraints=world.constraints, pad_id=0, device=CPU
+            _policy(frozen), world.pairs, constraints=world.constraints, pad_id=0, device=CPU
         )
     objective = PreferenceObjective(
         spec=spec,
@@ -265,7 +272,6 @@ def _stepper(world: World, run: str) -> Callable[[], None]:
         pad_id=0,
         device=CPU,
     )
-    optimizer = make_optimizer(policy.parameters(), spec.training.optimizer)
     batches = _forever(len(world.pairs))
 
     def step() -> None:
@@ -276,10 +282,15 @@ def _stepper(world: World, run: str) -> Callable[[], None]:
     return step
 
 
-def _whole_logits_stepper(world: World, spec: AlignSpec) -> Callable[[], None]:
+def _whole_logits_stepper(
+    world: World,
+    spec: AlignSpec,
+    *,
+    optimizer: torch.optim.Optimizer,
+    frozen: PreTrainedModel | None,
+) -> Callable[[], None]:
     """A TDPO2 step as its own code does it: both models' whole logits, KL kept by autograd."""
-    frozen = _copy(world.model)
-    optimizer = make_optimizer(world.model.parameters(), spec.training.optimizer)
+    reference_model = _policy(frozen).model
     batches = _forever(len(world.pairs))
 
     def step() -> None:
@@ -287,7 +298,7 @@ def _whole_logits_stepper(world: World, spec: AlignSpec) -> Callable[[], None]:
         given = {"input_ids": tokens.input_ids, "attention_mask": tokens.attention_mask}
         logits = world.model(**given, use_cache=False).logits
         with torch.no_grad():
-            reference = frozen(**given, use_cache=False).logits
+            reference = reference_model(**given, use_cache=False).logits
         targets = tokens.targets
         kl = seq_kl(
             policy_logits=logits,
@@ -326,6 +337,12 @@ def _copy(model: PreTrainedModel) -> PreTrainedModel:
     return other.eval().requires_grad_(False)
 
 
+def _policy(frozen: PreTrainedModel | None) -> Policy:
+    if frozen is None:
+        raise ValueError("An online method was given no frozen model.")
+    return Policy(frozen, compute=torch.float32)
+
+
 def _forever(n_pairs: int) -> Iterator[Sequence[int]]:
     while True:
         for start in range(0, n_pairs - 1, 2):
@@ -333,7 +350,9 @@ def _forever(n_pairs: int) -> Iterator[Sequence[int]]:
 
 
 def _peak(name: str, run: str, root: Path) -> int:
-    step = _stepper(_world(name, root), run)
+    world = _world(name, root)
+    frozen = _copy(world.model) if "online" in run else None
+    step = _stepper(world, run, optimizer=_optimizer(world.model), frozen=frozen)
     step()
     step()
     return peak_memory_bytes(CPU)

@@ -4,6 +4,7 @@ from typing import assert_never
 
 from pydantic import JsonValue
 
+from core.domain.alignment import AlignSpec, SftSpec
 from core.domain.explain_job import ExplainSpec
 from core.domain.harvest import HarvestSpec
 from core.domain.job import JobSpec
@@ -24,5 +25,13 @@ def run_job(spec: JobSpec, job: JobContext) -> dict[str, JsonValue]:
             from worker.explain.run import run_explain
 
             return run_explain(spec, job)
+        case AlignSpec():
+            from worker.align.run import run_align
+
+            return run_align(spec, job)
+        case SftSpec():
+            from worker.align.run import run_sft
+
+            return run_sft(spec, job)
         case _:
             assert_never(spec)

@@ -7,13 +7,16 @@ from typing import Annotated, TypeAlias, assert_never
 
 from pydantic import Field, JsonValue, TypeAdapter, ValidationError
 
+from core.domain.alignment import AlignSpec, SftSpec
 from core.domain.corpus import corpus_name
 from core.domain.explain_job import ExplainSpec
 from core.domain.harvest import HarvestSpec
 from core.domain.views import LogLine
 from core.errors import Invalid
 
-JobSpec: TypeAlias = Annotated[HarvestSpec | ExplainSpec, Field(discriminator="kind")]
+JobSpec: TypeAlias = Annotated[
+    HarvestSpec | ExplainSpec | AlignSpec | SftSpec, Field(discriminator="kind")
+]
 
 _SPEC: TypeAdapter[JobSpec] = TypeAdapter(JobSpec)
 
@@ -206,5 +209,9 @@ def job_title(spec: JobSpec) -> str:
         case ExplainSpec():
             verb = "Score" if spec.explainer is None else "Explain"
             return f"{verb} features of {spec.model_id}/{spec.sae_id}"
+        case AlignSpec():
+            return f"Align {spec.model_id} with {spec.method.value.upper()}"
+        case SftSpec():
+            return f"Fine-tune {spec.model_id} on conversations"
         case _:
             assert_never(spec)
