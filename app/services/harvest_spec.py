@@ -17,9 +17,10 @@ from core.errors import Invalid
 # Words that stand in addresses where an id could stand, now or in versions to come.
 RESERVED_IDS = frozenset(
     [
-        *("align", "api", "compare", "docs", "explain", "favicon.ico", "features", "go"),
-        *("harvests", "health", "jobs", "label", "live", "models", "new", "queue", "random"),
-        *("robots.txt", "saes", "scatter", "settings", "static", "steer"),
+        *("align", "api", "compare", "docs", "endpoints", "explain", "explanations"),
+        *("favicon.ico", "features", "go", "harvests", "health", "jobs", "label", "live"),
+        *("models", "new", "preferences", "queue", "random", "robots.txt", "saes", "scatter"),
+        *("scores", "settings", "static", "steer"),
     ]
 )
 
