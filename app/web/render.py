@@ -13,7 +13,7 @@ from fastapi import Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from app.web import charts, i18n, tokens, words
+from app.web import charts, explain_words, i18n, tokens, words
 
 ROOT = Path(__file__).parents[2]
 TEMPLATES = ROOT / "templates"
@@ -115,6 +115,7 @@ def environment() -> Environment:
         tokens=tokens,
         charts=charts,
         words=words,
+        explain_words=explain_words,
     )
     return env
 
