@@ -21,7 +21,7 @@ from sqlalchemy import Engine, text
 
 from core.db.embedded import EmbeddedDatabase, start_database
 from core.db.migrate import migrate
-from core.db.repositories import catalog, features, harvests
+from core.db.repositories import catalog, feature_pages, features, harvests
 from core.db.session import Session, SessionScope, make_engine, session_scope
 from core.domain.activation import (
     HISTOGRAM_BINS,
@@ -131,7 +131,7 @@ def readers(scope: SessionScope, n: int) -> dict[str, Callable[[], object]]:
     def page() -> object:
         feature = FeatureId(model_id=MODEL_ID, sae_id="0-bench", index=n // 2)
         with scope() as session:
-            return features.feature_page(session, feature=feature)
+            return feature_pages.feature_page(session, feature=feature)
 
     dense = FeatureQuery(sort=FeatureSort.DENSITY, descending=True)
     return {

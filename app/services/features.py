@@ -1,6 +1,7 @@
 """Features: lists, pages, raw records and the numbers behind plots."""
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,6 +9,7 @@ from jaxtyping import Float, Int
 
 from app.services import catalog
 from core.autointerp.records import format_record, make_record, normalise_openai
+from core.db.repositories import feature_pages as stored_pages
 from core.db.repositories import features
 from core.db.session import Session
 from core.domain.activation import ActivationRecord, Band, ContextActivations
@@ -49,8 +51,26 @@ def feature_page(
     Raises:
         NotFound: no such model, SAE, harvest or index.
     """
-    return features.feature_page(
+    return stored_pages.feature_page(
         session, feature=feature, harvest_id=harvest_id, include_random=include_random
+    )
+
+
+def feature_pages(
+    session: Session,
+    *,
+    model_id: str,
+    sae_id: str,
+    harvest_id: int | None = None,
+    indices: Sequence[int],
+) -> tuple[FeaturePage, ...]:
+    """The pages of many features at the cost of a few queries; what is not there is left out.
+
+    Raises:
+        NotFound: no such model, SAE or harvest.
+    """
+    return stored_pages.feature_pages(
+        session, model_id=model_id, sae_id=sae_id, harvest_id=harvest_id, indices=indices
     )
 
 

@@ -124,13 +124,12 @@ def _batch(
     """The pages of up to 128 features from an index on."""
     sae = catalog.get_sae(session, model_id=model_id, sae_id=sae_id, harvest_id=harvest_id)
     end = min(first + neuronpedia.UPLOAD_FEATURES, sae.n_features)
-    return tuple(
-        features.feature_page(
-            session,
-            feature=FeatureId(model_id=model_id, sae_id=sae_id, index=index),
-            harvest_id=harvest_id,
-        )
-        for index in range(first, end)
+    return features.feature_pages(
+        session,
+        model_id=model_id,
+        sae_id=sae_id,
+        harvest_id=harvest_id,
+        indices=range(first, end),
     )
 
 

@@ -8,7 +8,7 @@ from core.autointerp.lookup import build_lookup
 from core.autointerp.records import make_record
 from core.autointerp.sampling import Specimen, SpecimenSplit, split_specimens
 from core.autointerp.text import token_text
-from core.db.repositories import features
+from core.db.repositories import feature_pages
 from core.db.session import Session
 from core.domain.activation import ContextActivations
 from core.domain.explain_job import ExplainerSetting, ExplainSpec, ScorerSetting
@@ -64,7 +64,7 @@ def read_material(
     Raises:
         NotFound: no such feature or harvest.
     """
-    page = features.feature_page(
+    page = feature_pages.feature_page(
         session, feature=feature, harvest_id=harvest_id, include_random=True
     )
     made = (_specimen(context, words) for context in page.contexts)

@@ -6,7 +6,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from app.web.tokens import text_of
-from core.db.repositories import features
+from core.db.repositories import feature_pages
 from core.domain.ids import FeatureId
 from tests.support.builders import MODEL_ID, SAE_ID, TOKENS
 
@@ -61,7 +61,7 @@ def test_the_raw_view_shows_tokens_with_numbers_and_can_be_copied(page: Page, si
 def test_the_text_of_every_row_is_exactly_the_text_of_its_bytes(page: Page, site):
     page.goto(f"{site.feature}?band=all&width=whole")
     with site.scope() as session:
-        stored = features.feature_page(
+        stored = feature_pages.feature_page(
             session, feature=FeatureId(model_id=MODEL_ID, sae_id=SAE_ID, index=0)
         )
     for context in stored.contexts:

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from core.db.repositories import catalog, features
+from core.db.repositories import catalog, feature_pages, features
 from core.domain.ids import FeatureId
 from core.domain.sae import SaeInfo, SaeKind, SaeSource
 from core.domain.views import FeatureQuery
@@ -109,7 +109,7 @@ def test_what_is_not_there_is_named(session):
         catalog.get_sae(session, model_id=MODEL_ID, sae_id="nothing")
     feature = FeatureId(model_id=MODEL_ID, sae_id="nothing", index=0)
     with pytest.raises(NotFound, match="No SAE"):
-        features.feature_page(session, feature=feature)
+        feature_pages.feature_page(session, feature=feature)
 
 
 def test_an_id_that_no_address_can_hold_is_refused(session):

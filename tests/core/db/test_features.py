@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from core.db.repositories import features
+from core.db.repositories import feature_pages, features
 from core.db.session import session_scope
 from core.domain.activation import Band
 from core.domain.ids import FeatureId
@@ -32,7 +32,7 @@ def reader(engine, sample):
 def page(session, index, **options):
     """One feature's page."""
     feature = FeatureId(model_id=MODEL_ID, sae_id=SAE_ID, index=index)
-    return features.feature_page(session, feature=feature, **options)
+    return feature_pages.feature_page(session, feature=feature, **options)
 
 
 def every_page(session, query):
@@ -143,6 +143,17 @@ def test_ranks_are_the_share_of_living_features_that_are_exceeded(sample, reader
         assert ranks.density == smaller.sum() / living.sum()
         smaller = (harvest.max_activation < harvest.max_activation[index]) & living
         assert ranks.max_activation == smaller.sum() / living.sum()
+
+
+def test_many_pages_at_once_are_those_read_one_by_one(sample, reader):
+    n = len(sample.saes[0].n_active)
+    found = feature_pages.feature_pages(
+        reader, model_id=MODEL_ID, sae_id=SAE_ID, indices=[*range(n), n, -1]
+    )
+    assert [one.stats.index for one in found] == list(range(n))
+    with np.printoptions(threshold=10**6, floatmode="unique"):
+        for index, one in enumerate(found):
+            assert repr(one) == repr(page(reader, index))
 
 
 def test_the_ends_have_no_neighbour_by_index(reader):

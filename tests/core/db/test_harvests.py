@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from sqlalchemy import func, select, table
 
-from core.db.repositories import catalog, features, harvests
+from core.db.repositories import catalog, feature_pages, harvests
 from core.domain.ids import FeatureId
 from core.errors import Conflict, NotFound
 from tests.support.builders import (
@@ -160,7 +160,7 @@ def test_deleting_removes_all_of_one_harvest_and_nothing_of_another(session):
     harvests.delete(session, gone.harvest_id)
     assert counts(session) == before
     feature = FeatureId(model_id=MODEL_ID, sae_id=SAE_ID, index=0)
-    page = features.feature_page(session, feature=feature)
+    page = feature_pages.feature_page(session, feature=feature)
     assert page.harvest.harvest_id == kept.harvest_id
     with pytest.raises(NotFound, match=f"No harvest {gone.harvest_id}"):
         harvests.delete(session, gone.harvest_id)
@@ -171,7 +171,7 @@ def test_deleting_removes_all_of_one_harvest_and_nothing_of_another(session):
 def page(session, **options):
     """The page of feature 0."""
     feature = FeatureId(model_id=MODEL_ID, sae_id=SAE_ID, index=0)
-    return features.feature_page(session, feature=feature, **options)
+    return feature_pages.feature_page(session, feature=feature, **options)
 
 
 def test_a_feature_is_read_from_the_newest_harvest_or_from_the_named_one(session):

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from core.db.repositories import features, harvests
+from core.db.repositories import feature_pages, harvests
 from core.domain.ids import FeatureId
 from core.errors import Cancelled, DiskFull
 from tests.support.harvests import gemma_spec, harvested, llama_spec, write_corpus_file
@@ -34,7 +34,7 @@ def test_pages_show_what_was_harvested(session_scope, tmp_path):
         for entry, sae in zip(spec.saes, saes, strict=True):
             for index in range(0, 24, 5):
                 feature = FeatureId(model_id=spec.model_id, sae_id=entry.sae_id, index=index)
-                page = features.feature_page(session, feature=feature, include_random=True)
+                page = feature_pages.feature_page(session, feature=feature, include_random=True)
                 rows = slice(sae.contexts.row_offsets[index], sae.contexts.row_offsets[index + 1])
                 kept = [c for c in page.contexts if c.band != 5]
                 assert [c.context_index for c in kept] == sae.contexts.context_index[rows].tolist()
