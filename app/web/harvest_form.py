@@ -30,6 +30,7 @@ NUMBERS = (
     "seed",
     "tile_contexts",
     "batch_tiles",
+    "shard_contexts",
 )
 MAX_SAES = 200
 

@@ -86,7 +86,7 @@ def test_empty_rows_of_saes_are_left_out():
 
 def test_problems_of_no_field_are_told_apart():
     form = harvest_form.from_preset("own")
-    problem = FieldProblem(path="shard_contexts", message="Too large.")
+    problem = FieldProblem(path="somewhere.else", message="Too large.")
     other = FieldProblem(path="model_id", message="Needed.")
     broken = form.with_problems((problem, other))
     assert broken.loose_problems == (problem,)
