@@ -8,6 +8,8 @@ from app.web.i18n import gettext
 from core.domain.job import JobCard, JobState
 
 _HARVEST = re.compile(r"Harvest (?P<model>\S+) over (?P<corpus>.+)")
+_ALIGN = re.compile(r"Align (?P<model>\S+) with (?P<method>.+)")
+_TUNE = re.compile(r"Fine-tune (?P<model>\S+) on conversations")
 
 
 def state(name: str) -> JobState:
@@ -55,10 +57,14 @@ def state_tone(value: JobState) -> str:
 
 def job_title(card: JobCard) -> str:
     """What a job does, in the reader's language."""
-    found = _HARVEST.fullmatch(card.title)
-    if found is None:
-        return card.title
-    return gettext("Harvest %(model)s over %(corpus)s") % found.groupdict()
+    for pattern, words in (
+        (_HARVEST, gettext("Harvest %(model)s over %(corpus)s")),
+        (_ALIGN, gettext("Align %(model)s with %(method)s")),
+        (_TUNE, gettext("Fine-tune %(model)s on conversations")),
+    ):
+        if found := pattern.fullmatch(card.title):
+            return words % found.groupdict()
+    return card.title
 
 
 def unit_word(unit: str) -> str:
@@ -73,6 +79,8 @@ def unit_word(unit: str) -> str:
         "items": gettext("items"),
         "models": gettext("models"),
         "SAEs": gettext("SAEs"),
+        "steps": gettext("steps"),
+        "pairs": gettext("pairs"),
     }.get(unit, unit)
 
 
@@ -84,6 +92,8 @@ def phase_word(phase: str) -> str:
         "harvesting": gettext("harvesting"),
         "neighbours": gettext("neighbours"),
         "publishing": gettext("publishing"),
+        "reference": gettext("computing the reference"),
+        "training": gettext("training"),
     }.get(phase, phase)
 
 
@@ -130,6 +140,8 @@ def error_word(code: str) -> str:
         "disk_full": gettext("The disk is full"),
         "model_missing": gettext("A model or SAE is not where it should be"),
         "database_unavailable": gettext("The database does not answer"),
+        "training_diverged": gettext("Training diverged"),
+        "conflict": gettext("Something else is in the way"),
         "cancelled": gettext("Somebody asked to stop"),
         "worker_lost": gettext("The worker was lost"),
         "runner_killed": gettext("The process was killed"),
