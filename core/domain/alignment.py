@@ -1,7 +1,8 @@
 """Alignment runs: method, constraint set, data and training settings of SFT and preference jobs."""
 
 from enum import StrEnum
-from typing import Annotated, Literal
+from pathlib import Path
+from typing import Annotated, Literal, assert_never
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -140,10 +141,40 @@ class HubPreferences(_Spec):
     revision: str | None = Field(default=None, description="Commit, tag or branch of the dataset.")
 
 
+class StoredPreferences(_Spec):
+    """A preference set that was uploaded, named by the hash of its pairs and their splits."""
+
+    kind: Literal["stored"] = "stored"
+    content_hash: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] = Field(
+        description="Content hash of the set, as its page and the REST API show it."
+    )
+    name: str = Field(default="", description="What the set is called; changes nothing.")
+
+
 PreferenceSource = Annotated[
-    DemoPreferences | FilePreferences | HubPreferences, Field(discriminator="kind")
+    DemoPreferences | FilePreferences | HubPreferences | StoredPreferences,
+    Field(discriminator="kind"),
 ]
 ConversationSource = Annotated[FilePreferences | HubPreferences, Field(discriminator="kind")]
+
+
+def preference_name(source: PreferenceSource) -> str:
+    """What a source of pairs is called in lists.
+
+    >>> preference_name(FilePreferences(path="/data/pairs.jsonl"))
+    'pairs.jsonl'
+    """
+    match source:
+        case DemoPreferences():
+            return "demo"
+        case FilePreferences(path=path):
+            return Path(path).name
+        case HubPreferences(name=name):
+            return name
+        case StoredPreferences(name=name, content_hash=content_hash):
+            return name or content_hash[:12]
+        case _:
+            assert_never(source)
 
 
 class Lengths(_Spec):
@@ -258,6 +289,10 @@ class AlignSpec(_Spec):
     )
     device: str = Field(default="auto", description="auto, cpu, cuda, cuda:1 or mps.")
     launch: LaunchSpec = LaunchSpec()
+    measure_drift: bool = Field(
+        default=True,
+        description="Queue a job at the end that measures which features moved and writes samples.",
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> "AlignSpec":

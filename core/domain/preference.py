@@ -2,8 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 
@@ -39,6 +39,16 @@ class RejectReason(StrEnum):
     SCORES_DISAGREE = "scores_disagree"  # the chosen answer scored lower than the rejected one
     DUPLICATE = "duplicate"
     CONTRADICTION = "contradiction"  # another row prefers the opposite
+
+
+class PreferenceFormat(StrEnum):
+    """What a usable row was recognised as."""
+
+    ULTRAFEEDBACK = "ultrafeedback_binarized"  # a prompt, and conversations that repeat it
+    TRL_EXPLICIT = "trl_explicit"  # a prompt, and answers as text or messages
+    TRL_IMPLICIT = "trl_implicit"  # two texts or conversations that begin the same
+    HALOS = "halos"  # output_A and output_B with a label
+    HH = "hh"  # Anthropic's "Human:" and "Assistant:" text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,11 +107,14 @@ class PreferenceSet:
 
     Attributes:
         n_rows: rows read; always the number of pairs plus the number of rejected rows.
+        formats: pairs of each format that was recognised, the commonest first; empty where the
+            pairs were not parsed.
     """
 
     pairs: tuple[PreferencePair, ...]
     rejected: tuple[RejectedRow, ...]
     n_rows: int
+    formats: Mapping[PreferenceFormat, int] = field(default_factory=dict)
 
     @property
     def train(self) -> tuple[PreferencePair, ...]:

@@ -6,10 +6,12 @@ pairwise feedback, Anthropic HH. The format is recognised row by row.
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from core.domain.preference import (
+    PreferenceFormat,
     PreferencePair,
     PreferenceSet,
     RejectedRow,
@@ -63,6 +65,7 @@ def parse_preferences(rows: Iterable[Row], *, held_out_share: float = 0.0) -> Pr
         raise Invalid(f"A held-out share of {held_out_share} is outside [0, 1).")
     pairs: list[PreferencePair] = []
     rejected: list[RejectedRow] = []
+    formats: Counter[PreferenceFormat] = Counter()
     seen: dict[tuple[str, str, str], int] = {}
     for row in rows:
         try:
@@ -79,9 +82,32 @@ def parse_preferences(rows: Iterable[Row], *, held_out_share: float = 0.0) -> Pr
             )
         else:
             pairs.append(pair)
+            formats[format_of(row.value)] += 1
     return PreferenceSet(
-        pairs=tuple(pairs), rejected=tuple(rejected), n_rows=len(pairs) + len(rejected)
+        pairs=tuple(pairs),
+        rejected=tuple(rejected),
+        n_rows=len(pairs) + len(rejected),
+        formats=dict(formats.most_common()),
     )
+
+
+def format_of(value: object) -> PreferenceFormat:
+    """What a row that could be read is of.
+
+    >>> format_of({"chosen": "a b", "rejected": "a c"}).value
+    'trl_implicit'
+    """
+    fields = value if isinstance(value, Mapping) else {}
+    if "output_A" in fields:
+        return PreferenceFormat.HALOS
+    chosen, prompt = fields.get("chosen"), fields.get("prompt")
+    if any(isinstance(text, str) and is_hh(text) for text in (chosen, prompt)):
+        return PreferenceFormat.HH
+    if prompt is None:
+        return PreferenceFormat.TRL_IMPLICIT
+    first = chosen[0] if isinstance(chosen, list) and chosen else None
+    answers_only = not isinstance(first, Mapping) or first.get("role") == Role.ASSISTANT.value
+    return PreferenceFormat.TRL_EXPLICIT if answers_only else PreferenceFormat.ULTRAFEEDBACK
 
 
 def write_preferences(pairs: Iterable[PreferencePair], path: Path) -> None:

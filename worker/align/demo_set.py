@@ -2,7 +2,7 @@
 
 Questions and direct answers, in ``demo_questions.jsonl``, are written by hand; evasive answers are
 put together from openings, middles and endings written by hand. Every fifth question is held out.
-``python -m worker.align.demo_set`` writes ``demo_preferences.jsonl`` anew.
+``python -m worker.align.demo_set`` writes ``core/presets/align/demo_preferences.jsonl`` anew.
 """
 
 import json
@@ -13,7 +13,7 @@ from pathlib import Path
 from core.domain.preference import PreferencePair, Role, Split, Turn
 from core.interchange.preferences import write_preferences
 
-FILE = Path(__file__).parent / "demo_preferences.jsonl"
+FILE = Path(__file__).parents[2] / "core" / "presets" / "align" / "demo_preferences.jsonl"
 QUESTIONS = Path(__file__).parent / "demo_questions.jsonl"
 EVASIONS_EACH = 2
 _HELD_OUT_EVERY = 5

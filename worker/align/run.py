@@ -53,7 +53,10 @@ def execute(
     sink: Sink,
     accelerator: Accelerator,
 ) -> RunResult:
-    """Load what a run needs and train; every process of a run calls it."""
+    """Load what a run needs and train; every process of a run calls it.
+
+    The run's folder is ``jobs/<number>`` in the data folder, beside which uploaded sets lie.
+    """
     observer = Observer(
         folder,
         sink,
@@ -70,7 +73,7 @@ def execute(
         talks = load_conversations(spec.data)
         loaded = _load(spec, cache_dir, accelerator.device)
         return tune_model(spec, loaded=loaded, data=talks, stage=stage)
-    pairs = load_preferences(spec.data)
+    pairs = load_preferences(spec.data, data_dir=folder.parents[1])
     loaded = _load(spec, cache_dir, accelerator.device)
     constraints = load_constraints(spec, loaded, cache_dir=cache_dir)
     return align_model(spec, loaded=loaded, constraints=constraints, data=pairs, stage=stage)

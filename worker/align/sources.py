@@ -1,33 +1,43 @@
 """Preference pairs and conversations from where a run's settings say."""
 
 from collections.abc import Iterable, Iterator
-from importlib.resources import as_file, files
 from pathlib import Path
 from typing import assert_never
 
-from core.domain.alignment import DemoPreferences, FilePreferences, HubPreferences
+from core.domain.alignment import (
+    DemoPreferences,
+    FilePreferences,
+    HubPreferences,
+    PreferenceSource,
+    StoredPreferences,
+)
 from core.domain.preference import ConversationSet, PreferenceSet
 from core.errors import CorpusUnreadable, Invalid
 from core.interchange.conversations import parse_conversations, read_conversations
+from core.interchange.preference_store import load_pairs, read_demo
 from core.interchange.preferences import parse_preferences, read_preferences
 from core.interchange.rows import Row, rows_of
 from worker.hub import hub_errors
 
-_DEMO = files("worker.align") / "demo_preferences.jsonl"
 
-
-def load_preferences(source: DemoPreferences | FilePreferences | HubPreferences) -> PreferenceSet:
+def load_preferences(source: PreferenceSource, *, data_dir: Path | None = None) -> PreferenceSet:
     """Every pair of a source, and every row that is not used with its reason.
+
+    Args:
+        source: where they are.
+        data_dir: Sparsight's data folder, which holds uploaded sets; needed for those only.
 
     Raises:
         Invalid, NotFound: the file or folder is missing or of no known kind.
+        Conflict: an uploaded set is not what it was.
         ModelMissing, DownloadFailed: the hub has no such dataset or cannot be reached.
         CorpusUnreadable: the dataset has no such split, or cannot be read.
     """
     match source:
         case DemoPreferences():
-            with as_file(_DEMO) as path:
-                return read_preferences(path)
+            return read_demo()
+        case StoredPreferences():
+            return load_pairs(data_dir or Path(), source.content_hash)
         case FilePreferences():
             return read_preferences(Path(source.path), held_out_share=source.held_out_share)
         case HubPreferences():

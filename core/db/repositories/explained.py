@@ -1,0 +1,114 @@
+"""What is known of features elsewhere: their explanations, and their newest harvest."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import ColumnElement, exists, func, select
+from sqlalchemy.orm import Session
+
+from core.db.models.catalog import Sae
+from core.db.models.explanation import FeatureExplanation
+from core.db.models.feature import Feature
+from core.db.models.harvest import Harvest, HarvestSae
+from core.db.repositories.evidence import one_of
+from core.domain.explanation import ExplanationMethod
+
+_ROW = FeatureExplanation
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """What is known of one feature; None where nothing is.
+
+    Attributes:
+        explanation: its newest current one; the lookup table's only where there is no other.
+        density: over the newest harvest of these very weights.
+        peak_token: token at its largest activation there.
+    """
+
+    explanation: str | None = None
+    density: float | None = None
+    peak_token: int | None = None
+
+
+NOTHING = Known()
+
+
+def known_of(
+    session: Session, *, model_id: str, sae_id: str, revision: str, indices: Sequence[int]
+) -> dict[int, Known]:
+    """What is known of some features of an SAE, by index; every index is there."""
+    texts = _texts(session, model_id, sae_id, indices)
+    columns = (Feature.index.label("at"), Feature.density, Feature.n_active, Feature.peak_token)
+    newest = (
+        select(HarvestSae.id)
+        .join(Sae, Sae.id == HarvestSae.sae_pk)
+        .join(Harvest, Harvest.id == HarvestSae.harvest_id)
+        .where(Sae.model_id == model_id, Sae.sae_id == sae_id, Sae.revision == revision)
+        .order_by(Harvest.finished_at.desc(), Harvest.id.desc())
+        .limit(1)
+        .scalar_subquery()
+    )
+    query = select(*columns).where(
+        Feature.harvest_sae_id == newest, Feature.index == one_of(indices)
+    )
+    found = {row.at: row for row in session.execute(query)} if indices else {}
+    return {
+        index: Known(
+            explanation=texts.get(index),
+            density=found[index].density if index in found else None,
+            peak_token=found[index].peak_token
+            if index in found and found[index].n_active
+            else None,
+        )
+        for index in indices
+    }
+
+
+def is_explained(
+    *, model_id: str, sae_id: str, index: ColumnElement[int], words: str | None = None
+) -> ColumnElement[bool]:
+    """The condition that a feature has a current explanation, with all these words if given."""
+    query = select(_ROW.id).where(
+        _ROW.model_id == model_id,
+        _ROW.sae_id == sae_id,
+        _ROW.feature_index == index,
+        _ROW.superseded_by.is_(None),
+    )
+    if words:
+        wanted = func.websearch_to_tsquery("simple", words)
+        query = query.where(
+            _ROW.words.bool_op("@@")(wanted) | _ROW.text.icontains(words, autoescape=True)
+        )
+    return exists(query)
+
+
+def indices_explained_with(
+    session: Session, *, model_id: str, sae_id: str, words: str, limit: int
+) -> tuple[int, ...]:
+    """Features of an SAE whose current explanations hold these words, ascending."""
+    wanted = func.websearch_to_tsquery("simple", words)
+    holds = _ROW.words.bool_op("@@")(wanted) | _ROW.text.icontains(words, autoescape=True)
+    query = (
+        select(_ROW.feature_index)
+        .where(_ROW.model_id == model_id, _ROW.sae_id == sae_id, _ROW.superseded_by.is_(None))
+        .where(holds)
+        .distinct()
+        .order_by(_ROW.feature_index)
+        .limit(limit)
+    )
+    return tuple(session.execute(query).scalars())
+
+
+def _texts(session: Session, model_id: str, sae_id: str, indices: Sequence[int]) -> dict[int, str]:
+    query = (
+        select(_ROW.feature_index, _ROW.text)
+        .where(
+            _ROW.model_id == model_id,
+            _ROW.sae_id == sae_id,
+            _ROW.superseded_by.is_(None),
+            _ROW.feature_index == one_of(indices),
+        )
+        .order_by((_ROW.method == ExplanationMethod.TOKEN_LOOKUP.value).desc(), _ROW.id)
+    )
+    return {row.feature_index: row.text for row in session.execute(query)} if indices else {}
