@@ -63,19 +63,25 @@ class LiveStep:
 
 
 async def explain_live(
-    scope: SessionScope, keys: KeyRing, spec: ExplainSpec
+    scope: SessionScope, keys: KeyRing, spec: ExplainSpec, *, only: int | None = None
 ) -> AsyncIterator[LiveStep]:
     """Explain and score the one feature of a checked run at once; what fails is a step too.
 
     The settings are those of a run that lists one feature. Nothing is held open between steps
     but the connection to the endpoint; whoever stops reading stops the work.
 
+    Args:
+        scope: opens sessions.
+        keys: opens API keys.
+        spec: the settings, checked.
+        only: of the explanations that are there already, score this one alone.
+
     Raises:
         Invalid: the settings name more than one feature.
     """
     if not isinstance(spec.features, ListedFeatures) or len(spec.features.indices) != 1:
         raise Invalid("One feature is explained at once.", hint="Submit a run for more.")
-    live = _Live(scope, keys, spec, index=spec.features.indices[0])
+    live = _Live(scope, keys, spec, index=spec.features.indices[0], only=only)
     try:
         async for step in live.steps():
             yield step
@@ -104,9 +110,16 @@ def _store_score(
 
 class _Live:
     def __init__(
-        self, scope: SessionScope, keys: KeyRing, spec: ExplainSpec, *, index: int
+        self,
+        scope: SessionScope,
+        keys: KeyRing,
+        spec: ExplainSpec,
+        *,
+        index: int,
+        only: int | None,
     ) -> None:
         self._scope = scope
+        self._only = only
         self._spec = spec
         self._feature = FeatureId(model_id=spec.model_id, sae_id=spec.sae_id, index=index)
         self._sizes = SplitSizes.of(spec)
@@ -231,6 +244,8 @@ class _Live:
             methods=scorer.existing if scorer else (),
             indices=[self._feature.index],
         )
+        if self._only is not None:
+            return tuple(card for card in found if card.explanation_id == self._only)
         harvests = {None, self._spec.harvest_id}
         return tuple(card for card in found if card.harvest_id in harvests)
 

@@ -1,9 +1,11 @@
 """Explanations: read with scores and floors, written and edited by people, found by words."""
 
+from collections.abc import Collection, Sequence
+
 from core.autointerp.text import MAX_EXPLANATION_CHARS, one_line
 from core.db.repositories import catalog, explanations, scores
 from core.db.session import Session
-from core.domain.explanation import Explanation, ExplanationMethod
+from core.domain.explanation import Explanation, ExplanationMethod, ScoreKind
 from core.domain.ids import FeatureId
 from core.domain.views_explain import (
     ExplanationCard,
@@ -15,6 +17,12 @@ from core.domain.views_explain import (
 from core.errors import Invalid, NotFound
 
 NOBODY = "somebody"
+_RANK = {
+    ExplanationMethod.HUMAN: 3,
+    ExplanationMethod.LLM: 2,
+    ExplanationMethod.IMPORTED: 1,
+    ExplanationMethod.TOKEN_LOOKUP: 0,
+}
 
 
 def list_explanations(
@@ -27,6 +35,51 @@ def list_explanations(
     """
     _check_feature(session, feature)
     return explanations.list_cards(session, feature, with_superseded=with_superseded)
+
+
+def foremost(cards: Sequence[ExplanationCard]) -> ExplanationCard | None:
+    """The explanation that stands for a feature; None without any.
+
+    A person's before a model's, that before an imported one, that before the lookup table's;
+    among these the best simulation, then the newest.
+    """
+
+    def rank(card: ExplanationCard) -> tuple[int, float, int]:
+        values = (
+            score.headline.value
+            for score in card.scores
+            if score.score.kind is ScoreKind.SIMULATION
+        )
+        best = max((value for value in values if value is not None), default=-2.0)
+        return _RANK[card.explanation.method], best, card.explanation_id
+
+    return max(cards, key=rank, default=None)
+
+
+def foremost_of(
+    session: Session, *, model_id: str, sae_id: str, indices: Collection[int]
+) -> dict[int, ExplanationCard]:
+    """The explanation that stands for each of these features; those without one are absent."""
+    found = explanations.of_features(session, model_id=model_id, sae_id=sae_id, indices=indices)
+    by_feature: dict[int, list[ExplanationCard]] = {}
+    for card in found:
+        by_feature.setdefault(card.feature.index, []).append(card)
+    chosen = ((index, foremost(cards)) for index, cards in by_feature.items())
+    return {index: card for index, card in chosen if card is not None}
+
+
+def history(session: Session, card: ExplanationCard) -> tuple[ExplanationCard, ...]:
+    """Every version of an explanation, the present one first; the card itself is among them."""
+    cards = explanations.list_cards(session, card.feature, with_superseded=True)
+    by_id = {one.explanation_id: one for one in cards}
+    before = {one.superseded_by: one for one in cards if one.superseded_by is not None}
+    newest = card
+    while newest.superseded_by in by_id:
+        newest = by_id[newest.superseded_by]
+    chain = [newest]
+    while chain[-1].explanation_id in before:
+        chain.append(before[chain[-1].explanation_id])
+    return tuple(chain)
 
 
 def get_explanation(session: Session, explanation_id: int) -> ExplanationDetails:

@@ -10,7 +10,7 @@ their bytes.
 import html
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup
@@ -30,6 +30,7 @@ _GLYPHS = re.compile(
 # Joiners and variation selectors shape their neighbours.
 _KEPT = frozenset("\u200c\u200d\ufe0e\ufe0f")
 _UNWRITABLE = re.compile("[\udc80-\udcff\0]")
+_SPACE = '<b class="s"> </b>'
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +111,7 @@ def token_label(vocabulary: Vocabulary, token_id: int) -> Markup:
     token = token_bytes(vocabulary, token_id)
     shown = segments([token])[0] if token else ()
     inner = "".join(_segment_html(segment) for segment in shown)
-    inner = re.sub(r"^ +| +$", lambda found: '<b class="s"> </b>' * len(found.group()), inner)
+    inner = re.sub(r"^ +| +$", lambda found: _SPACE * len(found.group()), inner)
     return Markup(f'<code class="tok" dir="auto">{inner or _chip("∅", "")}</code>')  # noqa: S704
 
 
@@ -122,6 +123,40 @@ def token_title(vocabulary: Vocabulary, token_id: int) -> str:
     if text.startswith(" "):
         text = "␣" + text[1:]
     return _GLYPHS.sub("∅", text)
+
+
+def text_html(text: str) -> Markup:
+    """A text of people or models: isolated, on one line, with whatever is hidden in it visible.
+
+    >>> str(text_html("a<b"))
+    '<bdi class="said">a&lt;b</bdi>'
+    """
+    return Markup(f'<bdi class="said">{_text_html(text)}</bdi>')  # noqa: S704
+
+
+def message_html(text: str) -> Markup:
+    """A message to a model: every space at an end of a line, tab and line break can be seen.
+
+    The text content is the message's own.
+    """
+    lines = []
+    for line in text.split("\n"):
+        fields = (_spaced(field) for field in line.split("\t"))
+        lines.append('<b class="tab">\t</b>'.join(fields))
+    return Markup('<b class="end">\n</b>'.join(lines))  # noqa: S704
+
+
+def record_html(
+    texts: Sequence[str], heats: Sequence[int | None], *, marked: Collection[int] = ()
+) -> Markup:
+    """Tokens as text, each with its heat level; None where there is none because it failed."""
+    out = []
+    for place, (text, heat) in enumerate(zip(texts, heats, strict=True)):
+        names = ["no"] if heat is None else _classes(heat, peak=False, special=False).split()
+        names += ["m"] if place in marked else []
+        attribute = f' class="{" ".join(names)}"' if names else ""
+        out.append(f"<i{attribute}>{_text_html(text)}</i>")
+    return Markup("".join(out))  # noqa: S704  (every text in it went through _text_html)
 
 
 def window_around(context: ContextActivations, width: int | None) -> Window:
@@ -191,9 +226,23 @@ def _classes(heat: int, *, peak: bool, special: bool) -> str:
 def _segment_html(segment: Segment) -> str:
     if segment.raw:
         return _chip(segment.raw.hex().upper(), segment.text)
-    if segment.text.isalnum():  # most tokens: nothing to escape, nothing to mark
-        return segment.text
-    return _GLYPHS.sub(_glyph, html.escape(segment.text, quote=False))
+    return _text_html(segment.text)
+
+
+def _text_html(text: str) -> str:
+    if text.isalnum():  # most tokens: nothing to escape, nothing to mark
+        return text
+    return _GLYPHS.sub(_glyph, html.escape(text, quote=False))
+
+
+def _spaced(field: str) -> str:
+    """A piece of a line with its spaces at both ends marked."""
+    inner = field.strip(" ")
+    if not inner:
+        return _SPACE * len(field)
+    before = len(field) - len(field.lstrip(" "))
+    after = len(field) - len(field.rstrip(" "))
+    return _SPACE * before + _text_html(inner) + _SPACE * after
 
 
 def _glyph(found: re.Match[str]) -> str:

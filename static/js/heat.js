@@ -1,5 +1,6 @@
 // Tooltip of tokens, by pointer and by arrow keys. Values ride on the row; labels on the template.
 let tip = null;
+let twin = null;
 let held = null;
 
 function parts(token) {
@@ -29,16 +30,21 @@ function build(token) {
   const template = labels();
   if (!found || !template || found.place < 0) return null;
   const { row, place } = found;
+  const other = row.dataset.b?.split(",")[place];
   const value = Number(row.dataset.a.split(",")[place] || 0);
   const number = new Intl.NumberFormat(document.documentElement.lang, { minimumFractionDigits: 2, maximumFractionDigits: 2 });
   const share = new Intl.NumberFormat(document.documentElement.lang, { style: "percent", maximumFractionDigits: 1 });
   const box = template.cloneNode(true);
-  const fill = (name, text) => { box.querySelector(`[data-tip="${name}"]`).textContent = text; };
+  const fill = (name, text) => {
+    const slot = box.querySelector(`[data-tip="${name}"]`);
+    if (slot) slot.textContent = text === "?" ? slot.dataset.failed : text;
+  };
   fill("token", shape(token));
   fill("value", number.format(value));
   fill("share", share.format(Number(row.dataset.max) ? value / Number(row.dataset.max) : 0));
   fill("position", String(Number(row.dataset.start) + place));
-  fill("id", row.dataset.ids.split(",")[place]);
+  fill("id", row.dataset.ids?.split(",")[place] ?? "");
+  fill("other", other === "?" ? "?" : number.format(Number(other || 0)));
   return box;
 }
 
@@ -47,6 +53,8 @@ function show(token) {
   const box = build(token);
   if (!box) return;
   tip = box;
+  twin = twinOf(token);
+  twin?.classList.add("twin");
   document.body.append(tip);
   const area = token.getClientRects()[0];
   if (!area) return hide();
@@ -59,7 +67,15 @@ function show(token) {
 
 function hide() {
   tip?.remove();
-  tip = null;
+  twin?.classList.remove("twin");
+  tip = twin = null;
+}
+
+// The same token in the other heat map of a row that has two.
+function twinOf(token) {
+  const { row, text, place } = parts(token);
+  const texts = [...row.querySelectorAll(".tx")];
+  return texts.find((each) => each !== text)?.children[place] ?? null;
 }
 
 function tokenAt(target) {

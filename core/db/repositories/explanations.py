@@ -183,6 +183,19 @@ def current(
     return tuple(_card(row, ()) for row in rows)
 
 
+def of_features(
+    session: Session, *, model_id: str, sae_id: str, indices: Collection[int]
+) -> tuple[ExplanationCard, ...]:
+    """Present explanations of these features with their scores, by feature, the newest first."""
+    query = select(*_CARD).where(
+        _ROW.model_id == model_id,
+        _ROW.sae_id == sae_id,
+        _ROW.feature_index.in_(list(indices)),
+        _ROW.superseded_by.is_(None),
+    )
+    return _cards(session, query.order_by(_ROW.feature_index, _ROW.id.desc()))
+
+
 def of_job(session: Session, job_id: int) -> tuple[ExplanationCard, ...]:
     """Explanations that a job made and no edit has replaced, by feature; without their scores."""
     query = select(*_CARD).where(_ROW.job_id == job_id, _ROW.superseded_by.is_(None))
