@@ -196,6 +196,7 @@ class DriftCard:
         n_pairs: of them, that were read.
         dtype: number format of both models.
         aligned_dir: transformers folder of the aligned model.
+        method: loss of the run; empty where only a folder is known.
         n_samples: pairs of generations.
     """
 
@@ -207,6 +208,7 @@ class DriftCard:
     base_revision: str
     aligned_revision: str
     aligned_dir: str
+    method: str
     preference_name: str
     preference_hash: str
     n_pairs: int
