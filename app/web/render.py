@@ -13,7 +13,7 @@ from fastapi import Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from app.web import charts, explain_words, i18n, tokens, words
+from app.web import charts, curves, explain_words, explanation_rows, i18n, tokens, words
 
 ROOT = Path(__file__).parents[2]
 TEMPLATES = ROOT / "templates"
@@ -114,8 +114,10 @@ def environment() -> Environment:
         languages=i18n.LANGUAGES,
         tokens=tokens,
         charts=charts,
+        curves=curves,
         words=words,
         explain_words=explain_words,
+        explanation_rows=explanation_rows,
     )
     return env
 

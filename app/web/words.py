@@ -1,10 +1,14 @@
 """Words of data that is not text of ours: states, phases, units, qualities, in both languages."""
 
+import json
 import re
 from typing import assert_never
 
+from pydantic import JsonValue
+
 from app.services.estimate import Basis
-from app.web.i18n import gettext
+from app.web.i18n import gettext, significant
+from core.domain.alignment import DemoPreferences, PreferenceSource, preference_name
 from core.domain.job import JobCard, JobState
 
 _HARVEST = re.compile(r"Harvest (?P<model>\S+) over (?P<corpus>.+)")
@@ -147,3 +151,31 @@ def error_word(code: str) -> str:
         "runner_killed": gettext("The process was killed"),
         "runner_crashed": gettext("The process crashed"),
     }.get(code, gettext("The job failed"))
+
+
+def data_name(source: PreferenceSource) -> str:
+    """What a run's data are called."""
+    if isinstance(source, DemoPreferences):
+        return gettext("demo preferences")
+    return preference_name(source)
+
+
+def signed(value: float, digits: int = 3) -> str:
+    """A change, with its sign.
+
+    >>> signed(0.1834), signed(-1.31), signed(0.0)
+    ('+0.183', '−1.31', '0')
+    """
+    return f"{'+' if value > 0 else ''}{significant(value, digits)}"
+
+
+def setting(value: JsonValue, most: int = 60) -> str:
+    """A setting as it stands in a table; a long one is cut.
+
+    >>> setting(None), setting("fpo"), setting([1, 2]), setting(5e-07)
+    ('–', 'fpo', '[1, 2]', '5e-07')
+    """
+    if value is None:
+        return "–"
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= most else f"{text[: most - 1]}…"

@@ -4,14 +4,14 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Path, Request
-from fastapi.responses import Response
+from fastapi.responses import JSONResponse, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from app.deps import Resources, ResourcesDep, SessionDep
-from app.services import catalog, harvests, jobs
+from app.services import catalog, harvests, job_speed, jobs
 from app.services.estimate import HarvestEstimate
 from app.services.problems import FieldsInvalid
-from app.web import harvest_form, render, sse
+from app.web import harvest_form, render, run_plots, sse, words
 from app.web.harvest_form import HarvestForm
 from app.web.i18n import gettext
 from core.db.session import Session
@@ -108,7 +108,24 @@ def show(request: Request, session: SessionDep, job_id: JobId) -> Response:
         for sae in model.saes
         if sae.harvest is not None
     }
-    return render.page(request, "jobs/show.html", section=SECTION, page=page, known_saes=known)
+    progress = page.card.progress
+    table = job_speed.speed_history(session, job_id)
+    unit = words.unit_word(progress.unit if progress else "items")
+    plots = run_plots.speed_plots(table, unit=unit) if table.n_rows > 1 or page.card.active else ()
+    return render.page(
+        request,
+        "jobs/show.html",
+        section=SECTION,
+        page=page,
+        known_saes=known,
+        plots=plots,
+    )
+
+
+@router.get("/jobs/{job_id}/history")
+def history(session: SessionDep, job_id: JobId) -> Response:
+    """A job's speed and progress so far, for the curves."""
+    return JSONResponse({"tables": {"run": job_speed.speed_history(session, job_id).json()}})
 
 
 def existing_job(resources: ResourcesDep, job_id: JobId) -> int:
