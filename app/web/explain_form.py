@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from app.services.problems import FieldProblem
+from app.web.i18n import gettext
 from core.domain.explain_job import ExplainerSetting, ScorerSetting
 from core.domain.explanation import EvidenceStyle, SimulationMode
 from core.domain.views_explain import EndpointCard, ExplanationCard
@@ -54,6 +55,17 @@ class ExplainForm:
     def offline(self) -> bool:
         """Whether the token lookup table explains."""
         return self.by == TABLE
+
+    def missing(self) -> tuple[FieldProblem, ...]:
+        """What still has to be chosen."""
+        problems = []
+        if self.score is None and not self.styles:
+            message = gettext("Choose what the explainer is shown.")
+            problems.append(FieldProblem(path="styles", message=message))
+        if self.judge != NOBODY and not self.kinds:
+            message = gettext("Choose a kind of test, or nobody to test.")
+            problems.append(FieldProblem(path="kinds", message=message))
+        return tuple(problems)
 
     def explainer(self) -> dict[str, object]:
         """Settings of the explainer as the check reads them."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 
@@ -105,8 +106,9 @@ class PairGroup:
 
 def real_scale(details: ScoreDetails) -> float:
     """The largest real activation among a score's examples: the strongest colour; 0 without any."""
-    examples = (*details.simulated, *details.judged)
-    return max((value for example in examples for value in example.real), default=0.0)
+    simulated = (value for example in details.simulated for value in example.real)
+    judged = (value for example in details.judged for value in example.real)
+    return max(chain(simulated, judged), default=0.0)
 
 
 def pair_groups(details: ScoreDetails) -> tuple[PairGroup, ...]:

@@ -3,7 +3,9 @@
 from collections.abc import Container
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Annotated
 
+from fastapi import Path
 from starlette.datastructures import QueryParams
 
 from app.services.problems import FieldProblem
@@ -22,6 +24,7 @@ BANDS: dict[str, Band | None] = {
 }
 WIDTHS: dict[str, int | None] = {"narrow": 32, "wide": 64, "whole": None}
 LIST_LIMIT = 50
+IndexPath = Annotated[int, Path(ge=0, le=999_999_999)]
 
 
 class Scale(StrEnum):
@@ -127,6 +130,15 @@ def harvest_choice(params: QueryParams) -> int | None:
     """The harvest that an address names; None where it names none."""
     text = params.get("harvest", "")
     return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else None
+
+
+def harvest_suffix(harvest_id: int | None) -> str:
+    """What keeps a harvest in an address.
+
+    >>> harvest_suffix(3), harvest_suffix(None)
+    ('?harvest=3', '')
+    """
+    return "" if harvest_id is None else f"?harvest={harvest_id}"
 
 
 def _numbers(

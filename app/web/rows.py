@@ -1,12 +1,13 @@
 """Rows of contexts and of features as templates need them: complete, nothing left to compute."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from app.web import tokens
 from app.web.forms import WIDTHS, ContextOptions, Scale
 from core.domain.activation import Band, ContextActivations
 from core.domain.views import FeatureCard, FeaturePage, Vocabulary
+from core.domain.views_explain import ExplanationCard
 
 PREVIEW_TOKENS = 26
 PROMOTED_SHOWN = 3
@@ -57,6 +58,19 @@ def context_rows(
     )
 
 
+def chosen_rows(
+    page: FeaturePage, vocabulary: Vocabulary, indices: Collection[int]
+) -> tuple[ContextRow, ...]:
+    """The whole contexts of these numbers, each once, in band order."""
+    found = {c.context_index: c for c in reversed(page.contexts) if c.context_index in indices}
+    options = ContextOptions(width="whole")
+    maximum = page.stats.max_activation
+    return tuple(
+        _context_row(context, vocabulary, options, maximum=maximum)
+        for context in reversed(found.values())
+    )
+
+
 def _context_row(
     context: ContextActivations, vocabulary: Vocabulary, options: ContextOptions, *, maximum: float
 ) -> ContextRow:
@@ -89,17 +103,27 @@ def _peak_label(context: ContextActivations, vocabulary: Vocabulary) -> tokens.H
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FeatureRow:
-    """One feature of a list; preview and peak are None for a dead one."""
+    """One feature of a list; preview and peak are None for a dead one.
+
+    Attributes:
+        explanation: the one that stands for the feature; None without any.
+    """
 
     card: FeatureCard
     url: str
     preview: tokens.Html | None
     peak_label: tokens.Html | None
     promoted: tuple[tokens.Html, ...]
+    explanation: ExplanationCard | None
 
 
 def feature_rows(
-    cards: Sequence[FeatureCard], vocabulary: Vocabulary, *, base: str, suffix: str
+    cards: Sequence[FeatureCard],
+    vocabulary: Vocabulary,
+    explained: Mapping[int, ExplanationCard],
+    *,
+    base: str,
+    suffix: str,
 ) -> tuple[FeatureRow, ...]:
     """The rows of a list below an SAE's address."""
     return tuple(
@@ -114,6 +138,7 @@ def feature_rows(
                 tokens.token_label(vocabulary, token_id)
                 for token_id in card.promoted[:PROMOTED_SHOWN]
             ),
+            explanation=explained.get(card.stats.index),
         )
         for card in cards
     )

@@ -9,14 +9,16 @@ from fastapi import APIRouter, Path, Request
 from fastapi.responses import Response, StreamingResponse
 
 from app.deps import ResourcesDep, SessionDep
-from app.services import catalog, export, features
+from app.services import catalog, explanations, export, features
 from app.services.export import MEDIA_TYPES, ExportFormat
 from app.web import charts, forms, render, rows, snippets
 from app.web.forms import View
+from app.web.routes.explanations import panel_context
 from core.db.session import Session
 from core.domain.harvest import HarvestInfo
 from core.domain.ids import FeatureId
 from core.domain.views import FeaturePage, ModelCard
+from core.domain.views_explain import ExplanationCard
 from core.errors import Invalid, NotFound
 
 router = APIRouter()
@@ -93,6 +95,7 @@ def list_features(request: Request, session: SessionDep, model_id: str, sae_id: 
         found = features.list_features(
             session, model_id=model_id, sae_id=sae_id, harvest_id=harvest_id, query=form.query
         )
+    cards = found.cards if found else ()
     numbers = features.scatter(session, model_id=model_id, sae_id=sae_id, harvest_id=harvest_id)
     return render.page(
         request,
@@ -101,8 +104,11 @@ def list_features(request: Request, session: SessionDep, model_id: str, sae_id: 
         status=422 if form.problems else 200,
         found=found,
         rows=rows.feature_rows(
-            found.cards if found else (),
+            cards,
             words,
+            explanations.foremost_of(
+                session, model_id=model_id, sae_id=sae_id, indices=[c.stats.index for c in cards]
+            ),
             base=base,
             suffix=_suffix(harvest_id),
         ),
@@ -164,17 +170,28 @@ def show(
         "feature/show.html",
         partial="feature/_contexts.html",
         section=SECTION,
-        feature=feature,
         page=page,
         vocabulary=words,
         options=options,
         raw=raw,
         rows=() if raw else rows.context_rows(page, words, options),
         base=f"/{model_id}/{sae_id}",
-        suffix=_suffix(harvest_id),
+        near=_near(session, page),
+        **panel_context(session, feature, harvest_id=harvest_id),
         peaks=rows.peak_tokens(page),
         **_drawings(page),
         snippet=snippets.feature_snippet(str(request.base_url), feature, harvest_id=harvest_id),
+    )
+
+
+def _near(session: Session, page: FeaturePage) -> dict[int, ExplanationCard]:
+    """The explanations that stand for the neighbours of a page's feature."""
+    neighbours = (*page.coactivation, *page.decoder_cosine)
+    return explanations.foremost_of(
+        session,
+        model_id=page.model_id,
+        sae_id=page.sae.sae_id,
+        indices={neighbour.index for neighbour in neighbours},
     )
 
 
