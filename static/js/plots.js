@@ -10,6 +10,9 @@ const SMOOTHING = 0.9; // weight of what was before, corrected for the beginning
 const RAW_ALPHA = 0.28;
 const HEIGHT = 148;
 const FONT = 11; // whole pixels: fractions are drawn too small on dense screens
+const WHOLE = [1, 2, 5].flatMap((digit) => [...Array(9).keys()].map((power) => digit * 10 ** power)).sort((a, b) => a - b);
+const CLOCK = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 28800, 43200, 86400, 172800, 604800];
+const INCREMENTS = { plain: WHOLE, seconds: CLOCK };
 const language = document.documentElement.lang || "en";
 
 const formats = {
@@ -153,9 +156,9 @@ class Plot {
         height: HEIGHT,
         legend: { show: false },
         padding: [8, 18, 0, 0],
-        scales: { x: { time: false } },
+        scales: { x: { time: false }, y: { range: room } },
         axes: [
-          { ...axis, size: 22, gap: 4, space: 64, grid: { show: false }, values: (_, at) => at.map(this.xFormat) },
+          { ...axis, size: 22, gap: 4, space: 64, incrs: INCREMENTS[this.figure.dataset.xForm], grid: { show: false }, values: (_, at) => at.map(this.xFormat) },
           { ...axis, size: 46, gap: 6, space: 34, grid, values: (_, at) => at.map(this.format) },
         ],
         series: this.series(),
@@ -213,6 +216,14 @@ class Plot {
     const width = Math.max(160, this.room.clientWidth);
     if (this.plot && width !== this.plot.width) this.plot.setSize({ width, height: HEIGHT });
   }
+}
+
+/** The range of an axis; where all values are the same, it lies around them. */
+function room(_, low, high) {
+  if (low === null) return [0, 1];
+  if (low !== high) return uPlot.rangeNum(low, high, 0.1, true);
+  const around = Math.abs(low) * 0.1 || 0.5;
+  return [low === 0 ? 0 : low - around, low + around * (low === 0 ? 2 : 1)];
 }
 
 function few(column) {
