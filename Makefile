@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help demo up test test-fast lint fix openapi screenshots bench-harvest bench-llm bench-align train-demo-saes clean
+.PHONY: help demo up test test-fast lint fix openapi screenshots bench-harvest bench-kills bench-llm bench-align train-demo-saes clean
 
 help: ## Show what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -36,6 +36,9 @@ screenshots: $(STAMP) ## Pictures of every page: light, dark, zh, narrow
 
 bench-harvest: $(STAMP) ## Speed, memory and bytes of a harvest
 	$(BIN)/python -m bench.harvest
+
+bench-kills: $(STAMP) ## A harvest under kill -9, compared row for row
+	$(BIN)/python -m bench.kills
 
 bench-llm: $(STAMP) ## Request rate against a server of fixed latency
 	$(BIN)/python -m bench.llm

