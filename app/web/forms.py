@@ -41,6 +41,14 @@ class View(StrEnum):
     RAW = "raw"
 
 
+class Shown(StrEnum):
+    """Which model's activations stand on the contexts."""
+
+    BASE = "base"
+    ALIGNED = "aligned"
+    CHANGE = "delta"  # aligned − base
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContextOptions:
     """How a feature's contexts are shown.
@@ -50,6 +58,8 @@ class ContextOptions:
         width: name in the address; WIDTHS gives tokens.
         breaks: whether line breaks of the text break lines of the page.
         nonzero: raw view: only tokens above 0.
+        show: which model's activations.
+        run: the alignment run whose model is compared; None for the newest that was measured.
     """
 
     band: str = "top"
@@ -58,6 +68,8 @@ class ContextOptions:
     view: View = View.HEAT
     breaks: bool = False
     nonzero: bool = False
+    show: Shown = Shown.BASE
+    run: int | None = None
 
     @property
     def wanted(self) -> Band | None:
@@ -74,6 +86,8 @@ def context_options(params: QueryParams) -> ContextOptions:
         view=View(_among(params.get("view"), list(View), View.HEAT)),
         breaks=params.get("breaks") == "1",
         nonzero=params.get("nonzero") == "1",
+        show=Shown(_among(params.get("show"), list(Shown), Shown.BASE)),
+        run=_number_of(params.get("run", "")),
     )
 
 
@@ -128,7 +142,10 @@ def list_form(params: QueryParams) -> ListForm:
 
 def harvest_choice(params: QueryParams) -> int | None:
     """The harvest that an address names; None where it names none."""
-    text = params.get("harvest", "")
+    return _number_of(params.get("harvest", ""))
+
+
+def _number_of(text: str) -> int | None:
     return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else None
 
 

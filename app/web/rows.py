@@ -3,8 +3,10 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from app.web import tokens
-from app.web.forms import WIDTHS, ContextOptions, Scale
+from app.web import i18n, tokens
+from app.web.context_changes import largest_change
+from app.web.forms import WIDTHS, ContextOptions, Scale, Shown
+from app.web.tokens import Window
 from core.domain.activation import Band, ContextActivations
 from core.domain.views import FeatureCard, FeaturePage, Vocabulary
 from core.domain.views_explain import ExplanationCard
@@ -19,6 +21,7 @@ class ContextRow:
     """One context of a feature.
 
     Attributes:
+        peak_text: the activation at the peak, or the change there with its sign.
         anchor: id of the row in the page, for links to it.
         html: the tokens of the window.
         values: activations of the window, comma-separated; empty for 0.
@@ -38,6 +41,7 @@ class ContextRow:
     cut_end: bool
     peak_label: tokens.Html | None
     peak_value: float
+    peak_text: str
     scale: float
     source: str
     document: int
@@ -46,14 +50,37 @@ class ContextRow:
 
 
 def context_rows(
-    page: FeaturePage, vocabulary: Vocabulary, options: ContextOptions
+    page: FeaturePage,
+    vocabulary: Vocabulary,
+    options: ContextOptions,
+    *,
+    base: FeaturePage | None = None,
 ) -> tuple[ContextRow, ...]:
-    """The rows that the options ask for, in band order."""
+    """The rows that the options ask for, in band order.
+
+    Args:
+        page: the feature with the contexts to show.
+        vocabulary: words of its tokens.
+        options: which contexts, and how.
+        base: the page as the base model reads it, whose windows are kept where they hold the peak.
+    """
     wanted = [c for c in page.contexts if options.wanted in (None, c.band)]
     if options.wanted is None:
         wanted = [c for c in wanted if c.band is not Band.RANDOM]
+    changes = options.show is Shown.CHANGE
+    maximum = largest_change(page) if changes else page.stats.max_activation
+    windows = {
+        (context.context_index, context.band): tokens.window_around(context, WIDTHS[options.width])
+        for context in (base.contexts if base else ())
+    }
     return tuple(
-        _context_row(context, vocabulary, options, maximum=page.stats.max_activation)
+        _context_row(
+            context,
+            vocabulary,
+            options,
+            maximum=maximum,
+            window=windows.get((context.context_index, context.band)),
+        )
         for context in wanted
     )
 
@@ -62,21 +89,30 @@ def chosen_rows(
     page: FeaturePage, vocabulary: Vocabulary, indices: Collection[int]
 ) -> tuple[ContextRow, ...]:
     """The whole contexts of these numbers, each once, in band order."""
-    found = {c.context_index: c for c in reversed(page.contexts) if c.context_index in indices}
+    found: dict[int, ContextActivations] = {}
+    for context in page.contexts:
+        if context.context_index in indices:
+            found.setdefault(context.context_index, context)
     options = ContextOptions(width="whole")
     maximum = page.stats.max_activation
     return tuple(
-        _context_row(context, vocabulary, options, maximum=maximum)
-        for context in reversed(found.values())
+        _context_row(context, vocabulary, options, maximum=maximum) for context in found.values()
     )
 
 
 def _context_row(
-    context: ContextActivations, vocabulary: Vocabulary, options: ContextOptions, *, maximum: float
+    context: ContextActivations,
+    vocabulary: Vocabulary,
+    options: ContextOptions,
+    *,
+    maximum: float,
+    window: Window | None = None,
 ) -> ContextRow:
-    window = tokens.window_around(context, WIDTHS[options.width])
+    if window is None or not window.start <= context.peak < window.stop:
+        window = tokens.window_around(context, WIDTHS[options.width])
     peak_value = float(context.activations[context.peak])
-    scale = peak_value if options.scale is Scale.ROW else maximum
+    scale = abs(peak_value) if options.scale is Scale.ROW else maximum
+    sign = "+" if options.show is Shown.CHANGE and peak_value > 0 else ""
     shown = slice(window.start, window.stop)
     return ContextRow(
         anchor=f"c{context.context_index}",
@@ -87,8 +123,9 @@ def _context_row(
         start=window.start,
         cut_start=window.start > 0,
         cut_end=window.stop < len(context.token_ids),
-        peak_label=_peak_label(context, vocabulary) if peak_value > 0 else None,
+        peak_label=_peak_label(context, vocabulary) if peak_value else None,
         peak_value=peak_value,
+        peak_text=sign + i18n.number(peak_value),
         scale=scale,
         source=context.source,
         document=context.document,

@@ -173,7 +173,7 @@ def context_html(
 ) -> Markup:
     """A context's tokens, each in an element with its heat level."""
     parts = _token_parts(vocabulary, context, window)
-    peak = context.peak if context.activations[context.peak] > 0 else -1
+    peak = context.peak if context.activations[context.peak] != 0 else -1
     out = []
     for position, shown, value in parts:
         special = int(context.token_ids[position]) in vocabulary.special_ids

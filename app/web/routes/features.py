@@ -3,16 +3,18 @@
 import random
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Request
 from fastapi.responses import Response, StreamingResponse
 
 from app.deps import ResourcesDep, SessionDep
-from app.services import catalog, explanations, export, features
+from app.services import catalog, explanations, export, feature_drifts, features
 from app.services.export import MEDIA_TYPES, ExportFormat
-from app.web import charts, forms, render, rows, snippets
-from app.web.forms import View
+from app.services.feature_drifts import FeatureDrifts
+from app.web import charts, context_changes, forms, render, rows, snippets
+from app.web.forms import ContextOptions, Shown, View
 from app.web.routes.explanations import panel_context
 from core.db.session import Session
 from core.domain.harvest import HarvestInfo
@@ -149,6 +151,11 @@ def show(
     feature = FeatureId(model_id=model_id, sae_id=sae_id, index=index)
     harvest_id = forms.harvest_choice(request.query_params)
     options = forms.context_options(request.query_params)
+    drifts = feature_drifts.feature_drifts(session, feature, run=options.run)
+    if drifts.harvest_id is None:
+        options = replace(options, show=Shown.BASE)
+    elif options.show is not Shown.BASE:
+        harvest_id = drifts.harvest_id
     page = features.feature_page(
         session,
         feature=feature,
@@ -156,8 +163,11 @@ def show(
         include_random=options.band == "random",
     )
     words = catalog.page_vocabulary(session, page)
-    raw = None
-    if options.view is View.RAW:
+    shown = _shown(session, page, feature, drifts, options)
+    raw, changes = None, None
+    if options.view is View.RAW and options.show is not Shown.BASE:
+        changes = context_changes.raw_texts(shown, words, options)
+    elif options.view is View.RAW:
         raw = features.raw_records(
             session,
             feature=feature,
@@ -174,7 +184,10 @@ def show(
         vocabulary=words,
         options=options,
         raw=raw,
-        rows=() if raw else rows.context_rows(page, words, options),
+        changes=changes,
+        rows=() if raw or changes else rows.context_rows(shown, words, options, base=page),
+        drifts=drifts,
+        change_scale=context_changes.largest_change(shown),
         base=f"/{model_id}/{sae_id}",
         near=_near(session, page),
         **panel_context(session, feature, harvest_id=harvest_id),
@@ -182,6 +195,22 @@ def show(
         **_drawings(page),
         snippet=snippets.feature_snippet(str(request.base_url), feature, harvest_id=harvest_id),
     )
+
+
+def _shown(
+    session: Session,
+    page: FeaturePage,
+    feature: FeatureId,
+    drifts: FeatureDrifts,
+    options: ContextOptions,
+) -> FeaturePage:
+    """The page with its contexts in the model that was asked for."""
+    if drifts.chosen is None or options.show is Shown.BASE:
+        return page
+    compared = feature_drifts.compared_contexts(
+        session, feature, drifts.chosen, include_random=options.band == "random"
+    )
+    return context_changes.shown_page(page, compared, options.show)
 
 
 def _near(session: Session, page: FeaturePage) -> dict[int, ExplanationCard]:
