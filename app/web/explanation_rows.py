@@ -7,7 +7,16 @@ from itertools import chain
 import numpy as np
 
 from app.web import tokens
-from core.domain.explanation import ExplanationMethod, Failure, Floor, ScoreKind, SimulationMode
+from core.domain.explanation import (
+    ExplanationMethod,
+    Failure,
+    Floor,
+    Measure,
+    Metric,
+    Score,
+    ScoreKind,
+    SimulationMode,
+)
 from core.domain.views_explain import (
     ExplanationCard,
     JudgedExample,
@@ -66,6 +75,11 @@ def newest_scores(card: ExplanationCard) -> tuple[ScoreCard, ...]:
         found.setdefault(yardstick_of(score), score)
     order = list(ScoreKind)
     return tuple(sorted(found.values(), key=lambda score: order.index(score.score.kind)))
+
+
+def metrics_of(score: Score) -> tuple[tuple[Metric, Measure], ...]:
+    """Every metric of a score with its value or reason, in the order of metrics."""
+    return tuple((m, score.metrics[m]) for m in Metric if m in score.metrics)
 
 
 def floor_values(card: ScoreCard) -> list[float]:
