@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from core.autointerp.embedding import Similarities, embedding_plan
 from core.autointerp.judging import JudgedContext, Judgement, JudgeSetting, judging_plan
 from core.autointerp.lookup import TokenLookup
 from core.autointerp.scoring import SimulatedRecord
@@ -119,6 +120,18 @@ async def simulate_tokens(
     return await carry_out(
         simulation_plan(setting, explanation, tokens), simulator.model, item=item
     )
+
+
+async def compare(
+    model: ChatModel, explanation: str, contexts: Sequence[JudgedContext], *, item: str = ""
+) -> Similarities:
+    """The similarity of every context with an explanation, in their order."""
+    outcome = await carry_out(embedding_plan(explanation, contexts), model, item=item)
+    match outcome:
+        case Answer(found):
+            return found
+        case Failure() as failed:
+            return Similarities(cosines=(failed,) * len(contexts), embedder="")
 
 
 async def judge(

@@ -2,14 +2,16 @@
 
 import asyncio
 import re
+from collections.abc import Mapping
 
-from pydantic import SecretStr
+from pydantic import SecretStr, ValidationError
 
-from app.services.problems import FieldProblem, FieldsInvalid
+from app.services.problems import FieldProblem, FieldsInvalid, field_problems
 from core.db.repositories import endpoints
 from core.db.session import Session, SessionScope
 from core.domain.endpoint import EndpointSettings
 from core.domain.views_explain import EndpointCard, KeySource
+from core.errors import Invalid
 from core.explaining.connection import read_endpoint
 from core.explaining.keys import KeyRing
 from core.llm.capabilities import probe
@@ -28,6 +30,32 @@ def get_endpoint(session: Session, endpoint_id: int) -> EndpointCard:
         NotFound: no such endpoint.
     """
     return endpoints.get_card(session, endpoint_id)
+
+
+def check(values: Mapping[str, object]) -> EndpointSettings:
+    """Settings of an endpoint from JSON-like values.
+
+    Raises:
+        FieldsInvalid: with every problem found.
+    """
+    try:
+        return EndpointSettings.model_validate(dict(values))
+    except ValidationError as error:
+        raise FieldsInvalid(field_problems(error)) from error
+
+
+def key_problem(keys: KeyRing, card: EndpointCard) -> str:
+    """Why an endpoint's key cannot be had here, in a sentence; empty when it can, or none is used.
+
+    The process that runs jobs has an environment of its own.
+    """
+    if card.key_source is not KeySource.ENVIRONMENT:
+        return ""
+    try:
+        keys.from_environment(card.key_variable)
+    except Invalid as error:
+        return f"{error.message} {error.hint}"
+    return ""
 
 
 def add(

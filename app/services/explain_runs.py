@@ -6,15 +6,15 @@ from dataclasses import dataclass
 from pydantic import ValidationError
 
 from app.services import catalog
-from app.services.problems import FieldProblem, FieldsInvalid
+from app.services.problems import FieldProblem, FieldsInvalid, field_problems
 from core.db.repositories import answers, endpoints, explanations, jobs, scores
 from core.db.session import Session
-from core.domain.explain_job import ExplainerSetting, ExplainSpec, RunBudget, ScorerSetting
+from core.domain.explain_job import ExplainerSetting, ExplainSpec, RunBudget
 from core.domain.explanation import EvidenceStyle, SimulationMode
 from core.domain.ids import FeatureId
 from core.domain.job import JobCard, JobPage
 from core.domain.llm import Message
-from core.domain.views_explain import RunCard, RunPage, Spending
+from core.domain.views_explain import EndpointCard, RunCard, RunPage, Spending
 from core.errors import NotFound
 from core.explaining.cost import NOTHING, Cost, assumed_mode, explaining_cost, scoring_cost
 from core.explaining.explainer import explain_question, messages_of
@@ -78,19 +78,14 @@ def check(session: Session, values: Mapping[str, object]) -> ExplainSpec:
     try:
         spec = ExplainSpec.model_validate(dict(values))
     except ValidationError as error:
-        problems = [
-            FieldProblem(path=".".join(map(str, detail["loc"])), message=f"{detail['msg']}.")
-            for detail in error.errors(include_input=False, include_url=False)
-        ]
-        raise FieldsInvalid(tuple(problems)) from error
+        raise FieldsInvalid(field_problems(error)) from error
     sae = catalog.get_sae(
         session, model_id=spec.model_id, sae_id=spec.sae_id, harvest_id=spec.harvest_id
     )
     if sae.harvest is None:
         raise NotFound(f"{spec.sae_id} has no finished harvest.", hint="Harvest it first.")
     problems = [
-        *_endpoint_problems(session, spec, "explainer", spec.explainer),
-        *_endpoint_problems(session, spec, "scorer", spec.scorer),
+        *_endpoint_problems(session, spec),
         *_feature_problems(spec, sae.n_features),
     ]
     if problems:
@@ -109,11 +104,13 @@ def estimate(session: Session, spec: ExplainSpec) -> RunEstimate:
     if spec.explainer is not None and spec.explainer.endpoint_id is not None:
         card = endpoints.get_card(session, spec.explainer.endpoint_id)
         explaining = explaining_cost(materials, spec.explainer, sizes, card).times(len(chosen))
-    if spec.scorer is not None and spec.scorer.endpoint_id is not None:
-        card = endpoints.get_card(session, spec.scorer.endpoint_id)
-        scoring = scoring_cost(materials, spec.scorer, sizes, card).times(n_scored)
-        if "simulation" in spec.scorer.kinds:
-            mode, tested = assumed_mode(spec.scorer, card), card.abilities is not None
+    if spec.scorer is not None:
+        judge = _card_of(session, spec.scorer.endpoint_id)
+        embedder = _card_of(session, spec.scorer.embedder_id)
+        scoring = scoring_cost(materials, spec.scorer, sizes, judge=judge, embedder=embedder)
+        scoring = scoring.times(n_scored)
+        if judge is not None and "simulation" in spec.scorer.kinds:
+            mode, tested = assumed_mode(spec.scorer, judge), judge.abilities is not None
     total = explaining.plus(scoring)
     return RunEstimate(
         n_features=len(chosen),
@@ -145,10 +142,7 @@ def resume(session: Session, job_id: int, *, budget: RunBudget | None = None) ->
     spec = _spec(session, job_id)
     if budget is not None:
         changed = spec.model_copy(update={"budget": budget})
-        problems = [
-            *_endpoint_problems(session, changed, "explainer", changed.explainer),
-            *_endpoint_problems(session, changed, "scorer", changed.scorer),
-        ]
+        problems = _endpoint_problems(session, changed)
         if problems:
             raise FieldsInvalid(tuple(problems))
         jobs.set_spec(session, job_id, changed.model_dump(mode="json"))
@@ -221,34 +215,40 @@ def _run(session: Session, card: JobCard) -> RunCard:
     )
 
 
+def _card_of(session: Session, endpoint_id: int | None) -> EndpointCard | None:
+    return None if endpoint_id is None else endpoints.get_card(session, endpoint_id)
+
+
 def _spec(session: Session, job_id: int) -> ExplainSpec:
     if jobs.get_card(session, job_id).kind != KIND:
         raise NotFound(f"Job {job_id} explains nothing.", hint="See the list of runs.")
     return ExplainSpec.model_validate(jobs.get_spec(session, job_id))
 
 
-def _endpoint_problems(
-    session: Session,
-    spec: ExplainSpec,
-    name: str,
-    setting: ExplainerSetting | ScorerSetting | None,
-) -> list[FieldProblem]:
-    if setting is None or setting.endpoint_id is None:
-        return []
-    try:
-        card = endpoints.get_card(session, setting.endpoint_id)
-    except NotFound as error:
-        path = f"{name}.endpoint_id"
-        return [FieldProblem(path=path, message=error.message, hint=error.hint)]
-    if spec.budget.max_cost is not None and not card.has_prices:
-        return [
-            FieldProblem(
+def _endpoint_problems(session: Session, spec: ExplainSpec) -> list[FieldProblem]:
+    """What is wrong with the endpoints that a run names; each endpoint is told of once."""
+    named = {
+        "explainer.endpoint_id": spec.explainer.endpoint_id if spec.explainer else None,
+        "scorer.endpoint_id": spec.scorer.endpoint_id if spec.scorer else None,
+        "scorer.embedder_id": spec.scorer.embedder_id if spec.scorer else None,
+    }
+    problems: dict[tuple[str, int], FieldProblem] = {}
+    for path, endpoint_id in named.items():
+        if endpoint_id is None:
+            continue
+        try:
+            card = endpoints.get_card(session, endpoint_id)
+        except NotFound as error:
+            problem = FieldProblem(path=path, message=error.message, hint=error.hint)
+            problems[path, endpoint_id] = problem
+            continue
+        if spec.budget.max_cost is not None and not card.has_prices:
+            problems["budget.max_cost", endpoint_id] = FieldProblem(
                 path="budget.max_cost",
                 message=f"What {card.name} costs is not known.",
                 hint="Enter its prices, or limit tokens or requests instead.",
             )
-        ]
-    return []
+    return list(problems.values())
 
 
 def _feature_problems(spec: ExplainSpec, n_features: int) -> list[FieldProblem]:

@@ -2,7 +2,15 @@
 
 from dataclasses import dataclass
 
+from pydantic import ValidationError
+
 from core.errors import Invalid
+
+_HINTS = {
+    "missing": "This field is needed.",
+    "extra_forbidden": "Remove it or mend its name.",
+    "too_short": "Choose at least one.",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,6 +26,28 @@ class FieldProblem:
     path: str
     message: str
     hint: str = ""
+
+
+def field_problems(error: ValidationError) -> tuple[FieldProblem, ...]:
+    """What pydantic found, as problems of fields; never what was typed, which may be a secret."""
+    return tuple(
+        FieldProblem(
+            path=".".join(str(step) for step in detail["loc"]),
+            message=_sentence(detail["msg"]),
+            hint=_HINTS.get(detail["type"], ""),
+        )
+        for detail in error.errors(include_input=False, include_url=False)
+    )
+
+
+def _sentence(text: str) -> str:
+    """A message of ours without pydantic's label, or one of pydantic's, as a sentence.
+
+    >>> _sentence("Value error, write an address")
+    'Write an address.'
+    """
+    said = text.removeprefix("Value error, ")
+    return f"{said[:1].upper()}{said[1:].rstrip('.')}."
 
 
 class FieldsInvalid(Invalid):

@@ -108,6 +108,11 @@ class ExplainerSetting(BaseModel):
     n_samples: int = Field(
         default=1, ge=1, le=5, description="Explanations of each style; every one is kept."
     )
+    choose_best: bool = Field(
+        default=False,
+        description="Of several samples score only the one that does best on the calibration "
+        "contexts, which are never scored on; the others are kept with their values.",
+    )
     temperature: float = Field(default=1.0, ge=0, le=2, description="Sampling temperature.")
     skip_explained: bool = Field(
         default=False,
@@ -132,12 +137,17 @@ class ScorerSetting(BaseModel):
         "table, offline, and judges nothing.",
         examples=[1],
     )
-    kinds: tuple[Literal["simulation", "detection", "fuzzing"], ...] = Field(
+    kinds: tuple[Literal["simulation", "detection", "fuzzing", "embedding"], ...] = Field(
         default=("simulation",),
         min_length=1,
-        max_length=3,
-        description="Kinds of test.",
+        max_length=4,
+        description="Kinds of test; embedding is a quick triage without a judge.",
         examples=[["simulation", "detection", "fuzzing"]],
+    )
+    embedder_id: EndpointId | None = Field(
+        default=None,
+        description="Endpoint whose model embeds texts; needed for the kind embedding alone.",
+        examples=[2],
     )
     mode: SimulationMode | None = Field(
         default=None,
@@ -167,13 +177,19 @@ class ScorerSetting(BaseModel):
         """The kinds as domain values."""
         return tuple(ScoreKind(kind) for kind in self.kinds)
 
+    def asked_for(self, kind: ScoreKind) -> int | None:
+        """The endpoint that is asked for this kind of test; None for the lookup table."""
+        return self.embedder_id if kind is ScoreKind.EMBEDDING else self.endpoint_id
+
     @model_validator(mode="after")
     def _can_be_done(self) -> "ScorerSetting":
         if len(set(self.kinds)) != len(self.kinds):
             raise ValueError("a kind is named twice")
         offline = self.endpoint_id is None
-        if offline and set(self.kinds) != {"simulation"}:
+        if offline and set(self.kinds) & {"detection", "fuzzing"}:
             raise ValueError("detection and fuzzing need an endpoint that judges")
+        if ("embedding" in self.kinds) != (self.embedder_id is not None):
+            raise ValueError("the kind embedding and an endpoint that embeds go together")
         if offline and self.mode not in {None, SimulationMode.TOKEN_LOOKUP}:
             raise ValueError(f"simulation by {self.mode} needs an endpoint")
         if not offline and self.mode is SimulationMode.TOKEN_LOOKUP:

@@ -177,6 +177,31 @@ class Missing(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """What became of one of several samples of an explanation, and why.
+
+    The samples were compared on calibration contexts, on which nothing is scored afterwards.
+
+    Attributes:
+        chosen: whether it was the best; of equals the first is.
+        rank: place among the samples, from 1.
+        of: how many samples there were.
+        kind: by what they were compared.
+        value: what it reached; None with a reason in ``missing``.
+        n_contexts: contexts that they were compared on.
+    """
+
+    chosen: bool
+    rank: int
+    of: int
+    kind: ScoreKind
+    metric: Metric
+    value: float | None
+    missing: Missing | None
+    n_contexts: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Interval:
     """An interval of confidence, ends included."""
 

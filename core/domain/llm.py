@@ -5,11 +5,15 @@ Who builds a question needs no network, and who sends it needs not know what it 
 questions and the function that joins their answers.
 """
 
+import base64
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Generic, TypeVar
+
+import numpy as np
+from jaxtyping import Float32
 
 from core.domain.explanation import Outcome
 from core.domain.preference import Role
@@ -24,6 +28,7 @@ class Purpose(StrEnum):
     SIMULATE = "simulate"
     DETECT = "detect"
     FUZZ = "fuzz"
+    EMBED = "embed"
     PROBE = "probe"
     OTHER = "other"
 
@@ -96,7 +101,17 @@ class PromptRequest:
     sample: int = 0
 
 
-ModelRequest = ChatRequest | PromptRequest
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmbeddingRequest:
+    """Texts of which an embedding model's vectors are wanted, one each."""
+
+    purpose: Purpose
+    texts: tuple[str, ...]
+    template: str = ""
+    sample: int = 0
+
+
+ModelRequest = ChatRequest | PromptRequest | EmbeddingRequest
 
 
 class Finish(StrEnum):
@@ -157,6 +172,8 @@ class Reply:
         refusal: the provider's refusal text; empty when it did not refuse.
         tokens: tokens of the answer, when log-probabilities were asked for.
         prompt: tokens of the prompt, when asked for; None where the server gave nothing.
+        vectors: embeddings in the order of the texts: little-endian float32 in base64, which
+            keeps stored replies small.
         model: name the server answered with.
         fingerprint: the server's configuration, if it tells.
         from_cache: whether no request was sent.
@@ -169,9 +186,21 @@ class Reply:
     refusal: str = ""
     tokens: tuple[GeneratedToken, ...] = ()
     prompt: tuple[PromptToken | None, ...] = ()
+    vectors: tuple[str, ...] = ()
     request_id: str = ""
     fingerprint: str = ""
     from_cache: bool = False
+
+
+def write_vector(vector: Float32[np.ndarray, " size"]) -> str:
+    """A vector as a reply keeps it."""
+    return base64.b64encode(vector.astype("<f4").tobytes()).decode()
+
+
+def read_vectors(reply: Reply) -> Float32[np.ndarray, "text size"]:
+    """A reply's embeddings as rows; all have one length."""
+    rows = [np.frombuffer(base64.b64decode(text), dtype="<f4") for text in reply.vectors]
+    return np.stack(rows) if rows else np.zeros((0, 0), np.float32)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

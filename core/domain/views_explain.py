@@ -8,6 +8,7 @@ from enum import StrEnum
 from core.domain.activation import Band
 from core.domain.explain_job import RunBudget
 from core.domain.explanation import (
+    Choice,
     EvidenceStyle,
     Explanation,
     ExplanationMethod,
@@ -54,6 +55,7 @@ class EndpointAbilities:
         modes: ways to simulate that work, best first.
         scale_top: largest number of the simulator's scale, 9 or 10.
         context_limit: tokens of prompt and answer; None when the server does not say.
+        embedding_size: numbers in an embedding; 0 where texts are not embedded.
         notes: sentences on what was seen.
     """
 
@@ -67,6 +69,7 @@ class EndpointAbilities:
     modes: tuple[SimulationMode, ...]
     scale_top: int
     context_limit: int | None
+    embedding_size: int
     notes: tuple[str, ...]
     probed_at: datetime
 
@@ -155,6 +158,7 @@ class ExplanationCard:
         sample: number among the samples of one prompt, from 0.
         version: 1, and one more with every edit; an edit must name it.
         superseded_by: the edit that took its place; None for a current one.
+        choice: how it did among several samples; None where nothing was chosen.
         scores: the newest first.
     """
 
@@ -169,6 +173,7 @@ class ExplanationCard:
     version: int
     superseded_by: int | None
     created_at: datetime
+    choice: Choice | None = None
     scores: tuple[ScoreCard, ...] = ()
 
     @property
@@ -220,8 +225,9 @@ class JudgedExample:
     Attributes:
         marked: marked positions, for fuzzing; None for detection.
         label: the right answer.
-        verdict: what the judge said; None when it failed.
+        verdict: what the judge said; None when it failed, or when nothing was judged.
         probability: of yes; None when unknown.
+        similarity: cosine between the embeddings of explanation and context; None for judges.
     """
 
     context_index: int
@@ -232,6 +238,7 @@ class JudgedExample:
     verdict: bool | None
     probability: float | None
     failure: Failure | None
+    similarity: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,14 +1,17 @@
 """The database behind a client: raw answers kept at once, and a row for every request.
 
-A thread writes what has come in meanwhile in one transaction, so that the event loop never waits
-for a commit. An answer can be read back as soon as it was put; after a crash at most the answers
-of the last few milliseconds are missing.
+Threads read and write in batches what has come in meanwhile, so that the event loop never waits
+for the database. An answer can be read back as soon as it was put; after a crash at most the
+answers of the last few milliseconds are missing.
 """
 
+import asyncio
 import threading
+from collections.abc import Iterable, Sequence
 
 from core.db.repositories import answers
 from core.db.session import SessionScope
+from core.errors import SparsightError
 from core.llm.ledger import Ledger, LedgerRow
 
 _Rows = list[tuple[int | None, LedgerRow]]
@@ -29,20 +32,28 @@ class AnswerBook:
         self._replies: dict[str, str] = {}
         self._writing: dict[str, str] = {}
         self._rows: _Rows = []
+        self._wanted: dict[str, asyncio.Future[str | None]] = {}
+        self._reader: asyncio.Task[None] | None = None
         self._error: Exception | None = None
         self._more = threading.Event()
         self._closing = False
         self._writer = threading.Thread(target=self._write_often, name="answers", daemon=True)
         self._writer.start()
 
-    def get(self, key: str) -> str | None:
-        """The stored text of this key; None when there is none."""
+    async def find(self, key: str) -> str | None:
+        """The stored text of this key; None when there is none.
+
+        Raises:
+            DatabaseUnavailable: it could not be read.
+        """
         with self._lock:
             fresh = self._replies.get(key) or self._writing.get(key)
         if fresh is not None:
             return fresh
-        with self._scope() as session:
-            return answers.get_reply(session, key)
+        wanted = self._wanted.setdefault(key, asyncio.get_running_loop().create_future())
+        if self._reader is None or self._reader.done():
+            self._reader = asyncio.create_task(self._read_often())
+        return await asyncio.shield(wanted)
 
     def put(self, key: str, text: str) -> None:
         """Keep a text; a key that is there already keeps its first text."""
@@ -75,6 +86,23 @@ class AnswerBook:
     def _raise_error(self) -> None:
         if self._error is not None:
             raise self._error
+
+    async def _read_often(self) -> None:
+        """Look up what is wanted until nothing is; what comes in meanwhile is the next batch."""
+        while self._wanted:
+            batch, self._wanted = self._wanted, {}
+            try:
+                found = await asyncio.to_thread(self._read, tuple(batch))
+            except SparsightError as error:
+                _fail(batch.values(), error)
+                continue
+            for key, future in batch.items():
+                if not future.done():
+                    future.set_result(found.get(key))
+
+    def _read(self, keys: Sequence[str]) -> dict[str, str]:
+        with self._scope() as session:
+            return answers.get_replies(session, keys)
 
     def _write_often(self) -> None:
         while not self._closing:
@@ -109,3 +137,10 @@ class EndpointLedger:
     def add(self, row: LedgerRow) -> None:
         """Keep one row."""
         self._book.add(row, endpoint_id=self._endpoint_id)
+
+
+def _fail(waiting: Iterable[asyncio.Future[str | None]], error: SparsightError) -> None:
+    for future in waiting:
+        if not future.done():
+            future.set_exception(error)
+            future.exception()  # whoever waited may be gone

@@ -7,14 +7,16 @@ from core.db.repositories import endpoints
 from core.db.session import Session, SessionScope
 from core.domain.explanation import FailureCode
 from core.domain.views_explain import EndpointCard, KeySource
-from core.errors import BudgetReached, EndpointStopped, LlmUnavailable
+from core.errors import BudgetReached, EndpointStopped, LlmUnavailable, LlmUnsupported
 from core.explaining.answer_book import AnswerBook
 from core.explaining.keys import KeyRing
 from core.explaining.purse import Purse, PurseBudget
 from core.llm.capabilities import Capabilities, probe
 from core.llm.client import ClientParts, LlmClient
+from core.llm.context import ContextWindow
 from core.llm.endpoint import Endpoint, TokensField
 from core.llm.prices import NO_PRICES, Price, PriceTable
+from core.llm.tokenizer import tokenise
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,6 +134,7 @@ class Connections:
         except BaseException:
             await client.close()
             raise
+        client.context = context_window(client, found)
         return Connection(endpoint_id=endpoint_id, client=client, capabilities=found, prices=prices)
 
     async def _probe(self, endpoint_id: int, card: EndpointCard, client: LlmClient) -> Capabilities:
@@ -144,6 +147,20 @@ class Connections:
         with self._scope() as session:
             endpoints.save_capabilities(session, endpoint_id, found)
         return found
+
+
+def context_window(client: LlmClient, found: Capabilities) -> ContextWindow | None:
+    """How much a client may send at once; None when the server does not say."""
+    if found.context_limit is None:
+        return None
+
+    async def count(text: str) -> int | None:
+        try:
+            return len(await tokenise(client, text))
+        except LlmUnsupported:
+            return None
+
+    return ContextWindow(found.context_limit, count=count if found.tokenizer else None)
 
 
 def raise_if_stopped(client: LlmClient) -> None:

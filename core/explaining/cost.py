@@ -7,6 +7,7 @@ one feature are the mean over a few of the run's features, spread evenly over it
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from core.autointerp.embedding import embedding_plan
 from core.autointerp.judging import (
     JudgeSetting,
     detection_contexts,
@@ -82,13 +83,31 @@ def explaining_cost(
 
 
 def scoring_cost(
-    materials: Sequence[Material], setting: ScorerSetting, sizes: SplitSizes, card: EndpointCard
+    materials: Sequence[Material],
+    setting: ScorerSetting,
+    sizes: SplitSizes,
+    *,
+    judge: EndpointCard | None,
+    embedder: EndpointCard | None,
 ) -> Cost:
-    """What scoring one explanation costs, over all kinds, the shuffled floor included."""
-    totals = [
-        _cost(_scoring_requests(material, split, setting, sizes, card), card)
-        for material, split in _splits(materials, sizes)
-    ]
+    """What scoring one explanation costs, over all kinds, the shuffled floor included.
+
+    Args:
+        materials: a few features.
+        setting: how to score.
+        sizes: of their splits.
+        judge: who simulates and judges; None costs nothing.
+        embedder: who embeds; None where nothing is embedded.
+    """
+    totals = []
+    for material, split in _splits(materials, sizes):
+        total = NOTHING
+        if judge is not None:
+            total = _cost(_scoring_requests(material, split, setting, sizes, judge), judge)
+        if embedder is not None:
+            requests = _embedding_requests(material, split, setting, sizes)
+            total = total.plus(_cost(requests, embedder))
+        totals.append(total)
     return _mean(totals)
 
 
@@ -121,6 +140,8 @@ def _scoring_requests(
     language = Language(setting.language)
     asked: list[ModelRequest] = []
     for kind in setting.score_kinds:
+        if kind is ScoreKind.EMBEDDING:
+            continue
         if kind is ScoreKind.SIMULATION:
             how = SimulatorSetting(mode=assumed_mode(setting, card), language=language)
             scored = (*split.score_top, *split.score_random) * times
@@ -135,6 +156,16 @@ def _scoring_requests(
         )
         asked += [question.request for question in judging.questions] * times
     return asked
+
+
+def _embedding_requests(
+    material: Material, split: SpecimenSplit, setting: ScorerSetting, sizes: SplitSizes
+) -> list[ModelRequest]:
+    """Contexts are embedded once, also for the shuffled floor: equal requests are sent once."""
+    rng = draw_of(sizes.seed, material.feature, ScoreKind.EMBEDDING.value)
+    plan = embedding_plan(_TYPICAL, detection_contexts(split, rng=rng))
+    asked = [question.request for question in plan.questions]
+    return [*asked, asked[0]] if setting.shuffled_floor else asked
 
 
 def _cost(requests: Iterable[ModelRequest], card: EndpointCard) -> Cost:

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from core import inquiry
+from core.autointerp.embedding import Similarities, embedding_measures, only_auroc
 from core.autointerp.judging import (
     JudgedContext,
     Judgement,
@@ -32,6 +33,7 @@ from core.domain.views_explain import JudgedExample, SimulatedExample
 from core.errors import LlmUnsupported
 from core.explaining.connection import Connection
 from core.explaining.material import Material, draw_of
+from core.llm.client import ChatModel
 
 GROUPS = ("top", "random", "calibration")
 _RAW_CHARS = 2_000
@@ -94,6 +96,22 @@ def simulator_of(setting: ScorerSetting, connection: Connection) -> inquiry.Simu
     )
 
 
+def embedder_of(connection: Connection | None) -> ChatModel:
+    """The endpoint as a model that embeds.
+
+    Raises:
+        LlmUnsupported: there is none, or it embeds no texts.
+    """
+    if connection is None:
+        raise LlmUnsupported("No endpoint embeds texts.", hint="Choose one with such a model.")
+    if not connection.capabilities.embedding_size:
+        raise LlmUnsupported(
+            f"{connection.client.endpoint.model} embeds no texts.",
+            hint="Serve an embedding model, then test the endpoint's connection anew.",
+        )
+    return connection.client
+
+
 def judge_setting(setting: ScorerSetting, connection: Connection) -> JudgeSetting:
     """How the endpoint judges: with probabilities where it tells them, else by a schema.
 
@@ -123,11 +141,12 @@ async def examine(
     connection: Connection | None,
     shuffled: str | None,
     seed: int,
+    embedder: Connection | None = None,
 ) -> Examination:
     """Test one explanation in one way.
 
     Args:
-        kind: simulation, detection or fuzzing.
+        kind: simulation, detection, fuzzing or embedding.
         text: the explanation.
         split: contexts that it was not made from.
         material: its feature.
@@ -135,6 +154,7 @@ async def examine(
         connection: who simulates or judges; None is the token lookup table.
         shuffled: another feature's explanation; None leaves that floor out.
         seed: of the draws.
+        embedder: who embeds texts; None where that is not asked for.
 
     Raises:
         LlmUnsupported: the endpoint lacks an ability.
@@ -144,9 +164,13 @@ async def examine(
         return await _by_simulation(
             text, split, setting=setting, connection=connection, shuffled=shuffled, item=item
         )
+    rng = draw_of(seed, material.feature, kind.value)
+    if kind is ScoreKind.EMBEDDING:
+        contexts = detection_contexts(split, rng=rng)
+        model = embedder_of(embedder)
+        return await _by_embedding(text, contexts, split, model, shuffled=shuffled, item=item)
     if connection is None:
         raise LlmUnsupported("No endpoint judges.", hint="Choose an endpoint.")
-    rng = draw_of(seed, material.feature, kind.value)
     make = detection_contexts if kind is ScoreKind.DETECTION else fuzzing_contexts
     return await _by_judging(
         kind,
@@ -201,6 +225,28 @@ async def _by_simulation(
     )
 
 
+async def _by_embedding(
+    text: str,
+    contexts: Sequence[JudgedContext],
+    split: SpecimenSplit,
+    model: ChatModel,
+    *,
+    shuffled: str | None,
+    item: str,
+) -> Examination:
+    found = await inquiry.compare(model, text, contexts, item=item)
+    floors = _judged_floors(ScoreKind.EMBEDDING, contexts, split)
+    floors = {floor: only_auroc(under) for floor, under in floors.items()}
+    if shuffled is not None:
+        other = await inquiry.compare(model, shuffled, contexts, item=item)
+        floors[Floor.SHUFFLED] = embedding_measures(contexts, other)
+    return Examination(
+        score=with_floors(embedding_measures(contexts, found), floors),
+        judged=_compared(contexts, found),
+        shuffled_with=shuffled or "",
+    )
+
+
 async def _by_judging(
     kind: ScoreKind,
     text: str,
@@ -215,9 +261,7 @@ async def _by_judging(
     how = judge_setting(setting, connection)
     label = judging_label(kind, how.language)
     judgement = await inquiry.judge(kind, connection.client, how, text, contexts, item=item)
-    taken = {context.context_index for context in contexts}
-    held_out = (s.record for s in split.kept if s.context_index not in taken)
-    floors = classification_floors(kind, contexts, build_lookup(held_out))
+    floors = _judged_floors(kind, contexts, split)
     if shuffled is not None:
         other = await inquiry.judge(kind, connection.client, how, shuffled, contexts, item=item)
         floors[Floor.SHUFFLED] = classification_score(kind, contexts, other, template=label)
@@ -227,6 +271,14 @@ async def _by_judging(
         judged=_judged(contexts, judgement),
         shuffled_with=shuffled or "",
     )
+
+
+def _judged_floors(
+    kind: ScoreKind, contexts: Sequence[JudgedContext], split: SpecimenSplit
+) -> dict[Floor, Score]:
+    taken = {context.context_index for context in contexts}
+    held_out = (s.record for s in split.kept if s.context_index not in taken)
+    return classification_floors(kind, contexts, build_lookup(held_out))
 
 
 def _table_floors(
@@ -284,6 +336,23 @@ def _judged(contexts: Sequence[JudgedContext], judgement: Judgement) -> tuple[Ju
             )
         )
     return tuple(examples)
+
+
+def _compared(contexts: Sequence[JudgedContext], found: Similarities) -> tuple[JudgedExample, ...]:
+    return tuple(
+        JudgedExample(
+            context_index=context.context_index,
+            tokens=context.record.tokens,
+            real=context.record.activations,
+            marked=None,
+            label=context.label,
+            verdict=None,
+            probability=None,
+            failure=_storable(cosine) if isinstance(cosine, Failure) else None,
+            similarity=cosine.value if isinstance(cosine, Answer) else None,
+        )
+        for context, cosine in zip(contexts, found.cosines, strict=True)
+    )
 
 
 def _storable(failed: Failure) -> Failure:

@@ -34,6 +34,8 @@ async def ask_all(
     questions: Sequence[Question[T]], model: ChatModel, *, item: str = ""
 ) -> list[Outcome[T]]:
     """One outcome a question, in their order; the endpoint's gate bounds how many are under way."""
+    if len(questions) == 1:  # no task of its own
+        return [await ask(questions[0], model, item=item)]
     return list(await asyncio.gather(*(ask(question, model, item=item) for question in questions)))
 
 

@@ -2,17 +2,26 @@
 
 import hashlib
 import json
-from typing import Any, Protocol, runtime_checkable
+from functools import lru_cache
+from typing import Protocol, runtime_checkable
 
 from pydantic import TypeAdapter, ValidationError
 
-from core.domain.llm import ChatRequest, Finish, ModelRequest, PromptRequest, Reply
+from core.domain.llm import (
+    ChatRequest,
+    EmbeddingRequest,
+    Finish,
+    ModelRequest,
+    PromptRequest,
+    Reply,
+)
 from core.llm.endpoint import Endpoint
 
-FORMAT = 1
+FORMAT = 2
 _REPLY: TypeAdapter[Reply] = TypeAdapter(Reply)
 _CHAT: TypeAdapter[ChatRequest] = TypeAdapter(ChatRequest)
 _PROMPT: TypeAdapter[PromptRequest] = TypeAdapter(PromptRequest)
+_EMBEDDING: TypeAdapter[EmbeddingRequest] = TypeAdapter(EmbeddingRequest)
 _FEW_TOKENS = 2
 
 
@@ -20,7 +29,7 @@ _FEW_TOKENS = 2
 class ReplyStore(Protocol):
     """Where raw replies are kept; a database or memory."""
 
-    def get(self, key: str) -> str | None:
+    async def find(self, key: str) -> str | None:
         """The stored text of this key; None when there is none."""
 
     def put(self, key: str, text: str) -> None:
@@ -33,7 +42,7 @@ class MemoryStore:
     def __init__(self) -> None:
         self.texts: dict[str, str] = {}
 
-    def get(self, key: str) -> str | None:
+    async def find(self, key: str) -> str | None:
         """The stored text of this key; None when there is none."""
         return self.texts.get(key)
 
@@ -47,17 +56,9 @@ def cache_key(endpoint: Endpoint, request: ModelRequest) -> str:
 
     The API key is not part of it, nor how patient the client is.
     """
-    parts = {
-        "format": FORMAT,
-        "family": "chat" if isinstance(request, ChatRequest) else "prompt",
-        "base_url": endpoint.base_url.rstrip("/"),
-        "model": endpoint.model,
-        "extra_tokens": endpoint.extra_tokens,
-        "with_sampling": endpoint.with_sampling,
-        "request": _plain(request),
-    }
-    text = json.dumps(parts, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()
+    digest = hashlib.sha256(_prefix(endpoint, type(request).__name__))
+    digest.update(_plain(request))
+    return digest.hexdigest()
 
 
 def may_be_kept(request: ModelRequest, reply: Reply) -> bool:
@@ -85,9 +86,26 @@ def read_reply(text: str) -> Reply | None:
         return None
 
 
-def _plain(request: ModelRequest) -> Any:
+@lru_cache(maxsize=64)
+def _prefix(endpoint: Endpoint, family: str) -> bytes:
+    """What requests of one family at one endpoint have in common; ends with a line."""
+    parts = {
+        "format": FORMAT,
+        "family": family,
+        "base_url": endpoint.base_url.rstrip("/"),
+        "model": endpoint.model,
+        "extra_tokens": endpoint.extra_tokens,
+        "with_sampling": endpoint.with_sampling,
+    }
+    return json.dumps(parts, sort_keys=True).encode() + b"\n"
+
+
+def _plain(request: ModelRequest) -> bytes:
+    """The request as JSON, every field in its order."""
     match request:
         case ChatRequest():
-            return _CHAT.dump_python(request, mode="json")
+            return _CHAT.dump_json(request)
         case PromptRequest():
-            return _PROMPT.dump_python(request, mode="json")
+            return _PROMPT.dump_json(request)
+        case EmbeddingRequest():
+            return _EMBEDDING.dump_json(request)

@@ -10,17 +10,20 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+import numpy as np
 import openai
 
 from core.domain.explanation import Answer, Failure, FailureCode, SimulationMode
 from core.domain.llm import (
     AnswerSchema,
     ChatRequest,
+    EmbeddingRequest,
     Message,
     PromptRequest,
     PromptToken,
     Purpose,
     Reply,
+    read_vectors,
 )
 from core.domain.preference import Role
 from core.errors import LlmUnavailable, LlmUnsupported
@@ -54,6 +57,7 @@ class Capabilities:
         ten_is_one_token: None when nothing told.
         bos: ids that a prompt begins with.
         context_limit: tokens of prompt and answer; None when the server does not say.
+        embedding_size: numbers in an embedding; 0 where texts are not embedded.
         notes: sentences on what was seen, for the person who looks at it.
     """
 
@@ -66,6 +70,7 @@ class Capabilities:
     ten_is_one_token: bool | None
     bos: tuple[int, ...] = ()
     context_limit: int | None = None
+    embedding_size: int = 0
     notes: tuple[str, ...] = ()
 
     @property
@@ -92,12 +97,13 @@ async def probe(client: LlmClient) -> Capabilities:
     Raises:
         LlmUnavailable: nobody answers, or the key is refused.
     """
-    chat, prompt, schema, tokens, limit = await asyncio.gather(
+    chat, prompt, schema, tokens, limit, size = await asyncio.gather(
         _probe_chat(client),
         _probe_prompt(client),
         _probe_schema(client),
         _probe_tokenizer(client),
         _context_limit(client),
+        _embedding_size(client),
     )
     reply = chat.value if isinstance(chat, Answer) else None
     if isinstance(chat, Failure) and chat.code in _UNREACHABLE:
@@ -116,6 +122,7 @@ async def probe(client: LlmClient) -> Capabilities:
         ten_is_one_token=ten,
         bos=tokens.bos,
         context_limit=limit,
+        embedding_size=size,
         notes=_notes(chat, prompt, tokens, ten),
     )
 
@@ -192,6 +199,17 @@ async def _probe_tokenizer(client: LlmClient) -> TokenizerFacts:
         tab_is_separate=row[-len(unknown) - len(tab) :] == (*tab, *unknown),
         bos=bos,
     )
+
+
+async def _embedding_size(client: LlmClient) -> int:
+    """By content: two texts have vectors of one length that differ."""
+    request = EmbeddingRequest(purpose=Purpose.PROBE, texts=("a river in spring", "7 + 5"))
+    outcome = await client.reply(request)
+    if isinstance(outcome, Failure):
+        return 0
+    first, second = read_vectors(outcome.value)
+    usable = first.any() and second.any() and not np.array_equal(first, second)
+    return len(first) if usable else 0
 
 
 async def _context_limit(client: LlmClient) -> int | None:

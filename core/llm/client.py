@@ -1,31 +1,49 @@
 """The client of one endpoint: bounded, retried by class, counted, cached, stopped by its budget."""
 
 import asyncio
+import json
 import logging
 import random
 from dataclasses import dataclass, field, replace
 from types import TracebackType
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import httpx2
 import openai
 
 from core.domain.explanation import Answer, Failure, FailureCode, Outcome
-from core.domain.llm import ChatRequest, ModelRequest, Reply, Usage
+from core.domain.llm import (
+    ChatRequest,
+    EmbeddingRequest,
+    ModelRequest,
+    PromptRequest,
+    Reply,
+    Usage,
+)
 from core.llm.budget import Budget
 from core.llm.cache import ReplyStore, cache_key, may_be_kept, read_reply, write_reply
-from core.llm.channels import Channels
+from core.llm.context import ContextWindow
 from core.llm.endpoint import Endpoint
 from core.llm.gate import Gate
 from core.llm.ledger import Ledger, LedgerRow
 from core.llm.prices import NO_PRICES, PriceTable, estimate
+from core.llm.transport import slim_client
 from core.llm.trouble import LASTING, Trouble, trouble_of
-from core.llm.wire import chat_body, chat_reply, prompt_body, prompt_reply
+from core.llm.wire import (
+    chat_body,
+    chat_reply,
+    embedding_body,
+    embedding_reply,
+    prompt_body,
+    prompt_reply,
+)
 
 logger = logging.getLogger(__name__)
 
 _LONGEST_BACKOFF_SECONDS = 30.0
 _STOP_AFTER = 3
+_NO_KEY = "none"
+_IN_HAND = 2  # requests prepared or under way, as a multiple of those that may be under way
 
 
 @runtime_checkable
@@ -70,16 +88,29 @@ class LlmClient:
     Identical requests under way at the same time are sent once. After a few lasting troubles in a
     row (keys, quota, nobody listening) nothing more is sent and ``stopped`` says why, so that a
     run can pause instead of failing item by item.
+
+    Attributes:
+        raw: the library's client, for questions that requests do not offer.
+        context: what fits into the model's context, once that is known.
     """
 
     def __init__(self, endpoint: Endpoint, parts: ClientParts | None = None) -> None:
         self.endpoint = endpoint
         self.stopped: Failure | None = None
+        self.context: ContextWindow | None = None
         self._parts = parts or ClientParts()
         self._gate = self._parts.gate or Gate(endpoint.concurrency)
+        self._in_hand = asyncio.Semaphore(_IN_HAND * endpoint.concurrency)
         self._under_way: dict[str, asyncio.Task[Outcome[Reply]]] = {}
         self._lasting_in_a_row = 0
-        self._channels = Channels(endpoint)
+        key = endpoint.api_key
+        self.raw = openai.AsyncOpenAI(
+            base_url=endpoint.base_url,
+            api_key=key.get_secret_value() if key else _NO_KEY,
+            timeout=endpoint.timeout_seconds,
+            max_retries=0,
+            http_client=slim_client(endpoint.base_url),
+        )
 
     async def __aenter__(self) -> "LlmClient":
         return self
@@ -98,40 +129,40 @@ class LlmClient:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await self._channels.close()
-
-    @property
-    def raw(self) -> openai.AsyncOpenAI:
-        """The library's client, for probes that need what requests do not offer."""
-        return self._channels.first
+        await self.raw.close()
 
     async def reply(self, request: ModelRequest, *, item: str = "") -> Outcome[Reply]:
         """The reply from the cache, from an identical request under way, or from the server."""
-        key = cache_key(self.endpoint, request)
-        kept = self._stored(key)
-        if kept is not None:
-            self._enter_cached(request, kept, item)
-            return Answer(replace(kept, from_cache=True))
-        if key not in self._under_way:
-            task = asyncio.create_task(self._send(key, request, item))
-            self._under_way[key] = task
-            task.add_done_callback(lambda _: self._under_way.pop(key, None))
-        return await asyncio.shield(self._under_way[key])
+        async with self._in_hand:  # so that preparing thousands delays nobody who could be sent
+            key = cache_key(self.endpoint, request)
+            kept = await self._stored(key)
+            if kept is not None:
+                self._enter_cached(request, kept, item)
+                return Answer(replace(kept, from_cache=True))
+            if key not in self._under_way:
+                task = asyncio.create_task(self._send(key, request, item))
+                self._under_way[key] = task
+                task.add_done_callback(lambda _: self._under_way.pop(key, None))
+            return await asyncio.shield(self._under_way[key])
 
     async def _send(self, key: str, request: ModelRequest, item: str) -> Outcome[Reply]:
         if self._parts.cache_only:
             return Failure(code=FailureCode.OFFLINE, message="Not in the cache.")
+        most = estimate(request, extra_tokens=self.endpoint.extra_tokens)
+        too_long = await self._too_long(request, most)
+        if too_long is not None:
+            return too_long
+        path, body = self._wire(request)
         async with self._gate.entered():
             if self.stopped is not None:
                 return self.stopped
-            most = estimate(request, extra_tokens=self.endpoint.extra_tokens)
             budget = self._parts.budget
             reservation = budget.reserve(most) if budget else None
             if budget and reservation is None:
                 return self._out_of_budget(budget)
             sent = _Sent(outcome=_cancelled(), attempts=1, seconds=0.0, usage=most)
             try:
-                sent = await self._attempts(request, most)
+                sent = await self._attempts(request, path, body, most)
             finally:
                 if budget and reservation is not None:
                     budget.settle(reservation, sent.usage)
@@ -140,13 +171,18 @@ class LlmClient:
             self._keep(key, sent.outcome.value)
         return sent.outcome
 
-    async def _attempts(self, request: ModelRequest, most: Usage) -> _Sent:
+    async def _too_long(self, request: ModelRequest, most: Usage) -> Failure | None:
+        if self.context is None:
+            return None
+        return await self.context.refusal(request, answer_tokens=most.completion)
+
+    async def _attempts(self, request: ModelRequest, path: str, body: bytes, most: Usage) -> _Sent:
         loop = asyncio.get_running_loop()
         start = loop.time()
         attempt = 0
         while True:
             attempt += 1
-            got = await self._attempt(request)
+            got = await self._attempt(request, path, body)
             elapsed = loop.time() - start
             if not isinstance(got, Trouble):
                 self._note(None)
@@ -162,27 +198,37 @@ class LlmClient:
                 self._gate.close_for(wait)
             await asyncio.sleep(wait)
 
-    async def _attempt(self, request: ModelRequest) -> Outcome[Reply] | Trouble:
+    def _wire(self, request: ModelRequest) -> tuple[str, bytes]:
+        """Where a request goes, and its body."""
+        match request:
+            case ChatRequest():
+                path, body = "/chat/completions", chat_body(self.endpoint, request)
+            case PromptRequest():
+                path, body = "/completions", prompt_body(self.endpoint, request)
+            case EmbeddingRequest():
+                path, body = "/embeddings", embedding_body(self.endpoint, request)
+        return path, json.dumps(body, ensure_ascii=False).encode(errors="replace")
+
+    async def _attempt(
+        self, request: ModelRequest, path: str, body: bytes
+    ) -> Outcome[Reply] | Trouble:
         """One request: a reply, an answer that holds none, or a trouble."""
         try:
-            match request:
-                case ChatRequest():
-                    response = await self._post(
-                        "/chat/completions", chat_body(self.endpoint, request)
-                    )
-                    return chat_reply(response.json(), request_id=_request_id(response))
-                case _:
-                    response = await self._post("/completions", prompt_body(self.endpoint, request))
-                    return prompt_reply(
-                        response.json(), places=request.places, request_id=_request_id(response)
-                    )
+            response = await self._post(path, body)
+            answer, request_id = json.loads(response.content), _request_id(response)
         except (openai.OpenAIError, ValueError) as error:
             return trouble_of(error)
+        match request:
+            case ChatRequest():
+                return chat_reply(answer, request_id=request_id)
+            case PromptRequest(places=places):
+                return prompt_reply(answer, places=places, request_id=request_id)
+            case EmbeddingRequest(texts=texts):
+                return embedding_reply(answer, n=len(texts), request_id=request_id)
 
-    async def _post(self, path: str, body: dict[str, Any]) -> httpx2.Response:
+    async def _post(self, path: str, body: bytes) -> httpx2.Response:
         # The typed methods spend more than ten milliseconds a request on transforming messages.
-        with self._channels.one() as client:
-            return await client.post(path, body=body, cast_to=httpx2.Response)
+        return await self.raw.post(path, content=body, cast_to=httpx2.Response)
 
     def _wait(self, trouble: Trouble, attempt: int) -> float | None:
         """Seconds before the next attempt; None when there is none."""
@@ -213,8 +259,8 @@ class LlmClient:
         self.stopped = self.stopped or failed
         return failed
 
-    def _stored(self, key: str) -> Reply | None:
-        text = self._parts.store.get(key) if self._parts.store else None
+    async def _stored(self, key: str) -> Reply | None:
+        text = await self._parts.store.find(key) if self._parts.store else None
         return read_reply(text) if text is not None else None
 
     def _keep(self, key: str, reply: Reply) -> None:

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from core.domain.llm import ChatRequest, ModelRequest, Usage
+from core.domain.llm import ChatRequest, EmbeddingRequest, ModelRequest, PromptRequest, Usage
 
 _BYTES_A_TOKEN = 3
 _PER = 1_000_000
@@ -56,7 +56,11 @@ def estimate(request: ModelRequest, *, extra_tokens: int = 0) -> Usage:
             size = sum(len(m.content.encode()) for m in request.messages)
             prompt = math.ceil(size / _BYTES_A_TOKEN) + 4 * len(request.messages)
             completion = request.max_tokens + extra_tokens
-        case _:
+        case EmbeddingRequest():
+            size = sum(len(text.encode()) for text in request.texts)
+            prompt = math.ceil(size / _BYTES_A_TOKEN) + 2 * len(request.texts)
+            completion = 0
+        case PromptRequest():
             ids = request.token_ids
             size = len(request.text.encode())
             prompt = len(ids) if ids is not None else math.ceil(size / _BYTES_A_TOKEN)

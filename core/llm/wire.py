@@ -7,19 +7,23 @@ nothing is believed by the status alone.
 import json
 import math
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float32
 
 from core.domain.explanation import Answer, Failure, FailureCode, Outcome
 from core.domain.llm import (
     ChatRequest,
+    EmbeddingRequest,
     Finish,
     GeneratedToken,
     PromptRequest,
     PromptToken,
     Reply,
     Usage,
+    write_vector,
 )
 from core.llm.endpoint import Endpoint
 
@@ -40,7 +44,7 @@ def chat_body(endpoint: Endpoint, request: ChatRequest) -> dict[str, Any]:
     if request.top_logprobs:
         body |= {"logprobs": True, "top_logprobs": request.top_logprobs}
     if request.schema is not None:
-        schema = json.loads(request.schema.text)
+        schema = _parsed(request.schema.text)
         form = {"name": request.schema.name, "strict": True, "schema": schema}
         body["response_format"] = {"type": "json_schema", "json_schema": form}
     return body
@@ -62,6 +66,36 @@ def prompt_body(endpoint: Endpoint, request: PromptRequest) -> dict[str, Any]:
         "logprobs": request.top_logprobs,
         "prompt_logprobs": request.top_logprobs,
     }
+
+
+def embedding_body(endpoint: Endpoint, request: EmbeddingRequest) -> dict[str, Any]:
+    """The body of ``POST /embeddings``; plain numbers, which every server can send."""
+    return {
+        "model": endpoint.model,
+        "input": list(request.texts),
+        "encoding_format": "float",
+    }
+
+
+def embedding_reply(answer: object, *, n: int, request_id: str = "") -> Outcome[Reply]:
+    """The vectors of n texts; a failure unless every text has one, all of one length."""
+    entries = sorted((_dict(entry) for entry in _list(_dict(answer).get("data"))), key=_place)
+    vectors = [_vector(entry.get("embedding")) for entry in entries]
+    good = [vector for vector in vectors if vector is not None]
+    if len(entries) != n or len(good) != n:
+        message = f"{len(good)} embeddings came back for {n} texts."
+        return Failure(code=FailureCode.COUNT, message=message)
+    if len({len(vector) for vector in good}) > 1:
+        return Failure(code=FailureCode.PARSE, message="The embeddings differ in length.")
+    return Answer(
+        Reply(
+            text="",
+            finish=Finish.STOP,
+            vectors=tuple(write_vector(vector) for vector in good),
+            request_id=request_id,
+            **_about(answer),
+        )
+    )
 
 
 def chat_reply(answer: object, *, request_id: str = "") -> Outcome[Reply]:
@@ -157,6 +191,26 @@ def _generated(entry: Mapping[str, Any]) -> GeneratedToken | None:
     if all(text != own for text, _ in pairs):
         pairs.append((own, own_log))
     return GeneratedToken(token=own, logprob=own_log, top=_summed(pairs))
+
+
+@lru_cache(maxsize=256)
+def _parsed(text: str) -> Any:
+    """A schema as JSON values; nobody changes them."""
+    return json.loads(text)
+
+
+def _place(entry: Mapping[str, Any]) -> int:
+    index = entry.get("index")
+    return index if isinstance(index, int) else 0
+
+
+def _vector(numbers: object) -> Float32[np.ndarray, " size"] | None:
+    """A vector of finite numbers; None for anything else."""
+    values = _list(numbers)
+    if not values or not all(_log(value) is not None for value in values):
+        return None
+    vector = np.array(values, dtype="<f4")
+    return vector if np.isfinite(vector).all() else None
 
 
 def _summed(pairs: Iterable[tuple[str, float]]) -> dict[str, float]:

@@ -28,6 +28,7 @@ from core.explaining.connection import Connection, Connections
 from core.explaining.examiner import (
     Candidate,
     Examination,
+    embedder_of,
     examine,
     judge_setting,
     shuffled_text,
@@ -98,7 +99,8 @@ class ExplainRun:
         try:
             explainer = await self._open(self.spec.explainer)
             scorer = await self._open(self.spec.scorer)
-            _check_abilities(self.spec, scorer)
+            self._embedder = await self._open_embedder()
+            _check_abilities(self.spec, scorer, self._embedder)
             if self.spec.explainer is not None:
                 await self._explain_all(self.spec.explainer, explainer)
             if self.spec.scorer is not None:
@@ -110,6 +112,12 @@ class ExplainRun:
         if setting is None or setting.endpoint_id is None:
             return None
         return await self._connections.get(setting.endpoint_id)
+
+    async def _open_embedder(self) -> Connection | None:
+        scorer = self.spec.scorer
+        if scorer is None or scorer.embedder_id is None:
+            return None
+        return await self._connections.get(scorer.embedder_id)
 
     async def _explain_all(self, setting: ExplainerSetting, connection: Connection | None) -> None:
         async def do(item: ExplainItem) -> None:
@@ -156,7 +164,7 @@ class ExplainRun:
                     score=found.score,
                     examples=found.examples,
                     shuffled_with=found.shuffled_with,
-                    endpoint_id=setting.endpoint_id,
+                    endpoint_id=setting.asked_for(item.kind),
                     job_id=self.job.job_id,
                     item_key=item.key,
                 )
@@ -188,6 +196,7 @@ class ExplainRun:
             connection=connection,
             shuffled=shuffled_text(own, pool, seed=self.spec.seed),
             seed=self.spec.seed,
+            embedder=self._embedder,
         )
 
     def _to_explain(self, setting: ExplainerSetting) -> tuple[ExplainItem, ...]:
@@ -273,12 +282,18 @@ def _places(connection: Connection | None, *, requests: int) -> int:
     return _OFFLINE_PLACES + connection.client.endpoint.concurrency // requests
 
 
-def _check_abilities(spec: ExplainSpec, scorer: Connection | None) -> None:
-    """Refuse at once what the endpoint cannot do, in place of failing score by score."""
-    if spec.scorer is None or scorer is None:
+def _check_abilities(
+    spec: ExplainSpec, scorer: Connection | None, embedder: Connection | None
+) -> None:
+    """Refuse at once what the endpoints cannot do, in place of failing score by score."""
+    if spec.scorer is None:
         return
     for kind in spec.scorer.score_kinds:
-        if kind is ScoreKind.SIMULATION:
+        if kind is ScoreKind.EMBEDDING:
+            embedder_of(embedder)
+        elif scorer is None:
+            continue
+        elif kind is ScoreKind.SIMULATION:
             simulator_of(spec.scorer, scorer)
         else:
             judge_setting(spec.scorer, scorer)

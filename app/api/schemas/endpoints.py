@@ -32,6 +32,9 @@ class AbilitiesBody(Schema):
     )
     scale_top: int = Field(description="Largest number of the scale: 9 or 10.", examples=[10])
     context_limit: int | None = Field(description="In tokens; null if unknown.", examples=[32_768])
+    embedding_size: int = Field(
+        description="Numbers in an embedding; 0 if it embeds no texts.", examples=[0]
+    )
     notes: list[str] = Field(description="What was seen, in sentences.", examples=[[]])
     probed_at: datetime = Field(description="When.", examples=["2026-11-20T10:00:00Z"])
 

@@ -272,6 +272,9 @@ class JudgedBody(Schema):
     label: bool = Field(description="The right answer.", examples=[True])
     verdict: bool | None = Field(description="The judge's; null if it failed.", examples=[True])
     probability: float | None = Field(description="Of yes; null if unknown.", examples=[0.93])
+    similarity: float | None = Field(
+        description="Cosine with the explanation, for embedding; null for judges.", examples=[None]
+    )
     failure: FailureBody | None = Field(description="Why there is no verdict.")
 
     @classmethod

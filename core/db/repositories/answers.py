@@ -12,10 +12,10 @@ from core.domain.views_explain import Spending
 from core.llm.ledger import LedgerRow
 
 
-def get_reply(session: Session, key: str) -> str | None:
-    """The stored text of a key; None when there is none."""
-    query = select(LlmAnswer.reply).where(LlmAnswer.key == key)
-    return session.execute(query).scalar_one_or_none()
+def get_replies(session: Session, keys: Sequence[str]) -> dict[str, str]:
+    """The stored texts of these keys; keys without one are absent."""
+    query = select(LlmAnswer.key, LlmAnswer.reply).where(LlmAnswer.key.in_(keys))
+    return {row.key: row.reply for row in session.execute(query)} if keys else {}
 
 
 def put_replies(session: Session, replies: Mapping[str, str]) -> None:

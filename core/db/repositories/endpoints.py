@@ -140,6 +140,7 @@ def _abilities(row: LlmEndpoint) -> EndpointAbilities | None:
         modes=found.modes,
         scale_top=found.scale_top,
         context_limit=found.context_limit,
+        embedding_size=found.embedding_size,
         notes=found.notes,
         probed_at=row.probed_at,
     )
