@@ -7,7 +7,7 @@ from typing import assert_never
 from pydantic import JsonValue
 
 from app.services.estimate import Basis
-from app.web.i18n import gettext, significant
+from app.web.i18n import gettext, percent, significant
 from core.domain.alignment import DemoPreferences, PreferenceSource, preference_name
 from core.domain.job import JobCard, JobState
 
@@ -179,3 +179,13 @@ def setting(value: JsonValue, most: int = 60) -> str:
         return "–"
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
+def signed_percent(share: float, digits: int = 2) -> str:
+    """A change of a share, with its sign.
+
+    >>> signed_percent(0.0123), signed_percent(-0.5), signed_percent(0.0)
+    ('+1.2%', '−50%', '0%')
+    """
+    sign = "+" if share > 0 else "−" if share < 0 else ""
+    return sign + percent(abs(share), digits)

@@ -1,0 +1,105 @@
+"""After a run: what it moved, and what both models write."""
+
+from typing import Any
+
+from fastapi import APIRouter, Request
+from fastapi.responses import Response
+
+from app.deps import SessionDep
+from app.services import align_runs, catalog, run_drifts
+from app.services.align_runs import RunCard
+from app.web import moved_form, render
+from app.web.i18n import gettext
+from app.web.routes.align import SECTION, known_saes
+from app.web.routes.jobs import JobId
+from app.web.sample_rows import shown_samples
+from core.db.session import Session
+from core.domain.views import Vocabulary
+from core.domain.views_drift import DriftCard, DriftSae
+
+router = APIRouter()
+
+
+@router.get("/align/{job_id:int}/moved")
+def moved(request: Request, session: SessionDep, job_id: JobId) -> Response:
+    """The features that a run moved, through each SAE that was read."""
+    run = align_runs.get_run(session, job_id)
+    found = run_drifts.run_drift(session, run)
+    context: dict[str, Any] = {"run": run, "found": found, "sae": None}
+    status = 200
+    if found.drift is not None and found.drift.saes:
+        form = moved_form.moved_form(request.query_params)
+        sae = _chosen_sae(found.drift, request.query_params.get("sae"))
+        status = 422 if form.problems else 200
+        context |= _rows(session, run, found.drift, sae, form)
+    return render.page(
+        request,
+        "align/moved.html",
+        partial="align/_moved.html",
+        section=SECTION,
+        status=status,
+        **context,
+    )
+
+
+@router.get("/align/{job_id:int}/samples")
+def samples(request: Request, session: SessionDep, job_id: JobId) -> Response:
+    """What base and aligned model write to the same prompts."""
+    run = align_runs.get_run(session, job_id)
+    found = run_drifts.run_drift(session, run)
+    written = run_drifts.run_samples(session, found.drift) if found.drift else None
+    return render.page(
+        request,
+        "align/samples.html",
+        partial="align/_samples.html",
+        section=SECTION,
+        run=run,
+        found=found,
+        written=written,
+        pairs=shown_samples(written.pairs) if written else (),
+    )
+
+
+@router.post("/align/{job_id:int}/drift")
+def measure(request: Request, session: SessionDep, job_id: JobId) -> Response:
+    """Starts a measurement of what the run moved."""
+    run = align_runs.get_run(session, job_id)
+    run_drifts.measure(session, run)
+    return render.part(
+        request,
+        "align/_measuring.html",
+        instead=f"/align/{job_id}/moved",
+        toast=gettext("The measurement is queued."),
+        run=run,
+        found=run_drifts.run_drift(session, run),
+    )
+
+
+def _rows(
+    session: Session, run: RunCard, drift: DriftCard, sae: DriftSae, form: moved_form.MovedForm
+) -> dict[str, Any]:
+    listed = None
+    if not form.problems:
+        listed = run_drifts.moved_rows(session, drift, sae_id=sae.sae_id, query=form.query)
+    return {
+        "drift": drift,
+        "sae": sae,
+        "form": form,
+        "listed": listed,
+        "largest": moved_form.largest_change(listed.rows) if listed else 0.0,
+        "known_saes": known_saes(session, run),
+        "vocabulary": _vocabulary(session, run),
+        "treatment_word": moved_form.treatment_word,
+    }
+
+
+def _vocabulary(session: Session, run: RunCard) -> Vocabulary | None:
+    """The words of the run's model; None where it was never harvested."""
+    if not any(m.model_id == run.spec.model_id for m in catalog.list_models(session)):
+        return None
+    return catalog.vocabulary(session, model_id=run.spec.model_id)
+
+
+def _chosen_sae(drift: DriftCard, wanted: str | None) -> DriftSae:
+    """The SAE that the address names, else the first."""
+    return next((sae for sae in drift.saes if sae.sae_id == wanted), drift.saes[0])
