@@ -11,7 +11,7 @@ from app.services import catalog
 from core.db.repositories import explanations, scores
 from core.db.session import Session, SessionScope
 from core.domain.explain_job import ExplainerSetting, ExplainSpec, ListedFeatures, ScorerSetting
-from core.domain.explanation import Failure
+from core.domain.explanation import Failure, ScoreKind
 from core.domain.ids import FeatureId
 from core.domain.llm import Message
 from core.domain.views_explain import ExplanationCard, ScoreCard
@@ -38,6 +38,7 @@ class LiveKind(StrEnum):
 
     ASKED = "asked"  # the messages that are being sent
     EXPLAINED = "explained"
+    TESTING = "testing"  # a test of an explanation begins
     SCORED = "scored"
     FAILED = "failed"
 
@@ -48,7 +49,8 @@ class LiveStep:
 
     Attributes:
         messages: as they are sent; only for ASKED.
-        explanation: for EXPLAINED; for SCORED with the new score.
+        explanation: for EXPLAINED and TESTING; for SCORED with the new score.
+        test: the kind of test, for TESTING.
         score: for SCORED.
         code, message, hint: for FAILED.
     """
@@ -57,6 +59,7 @@ class LiveStep:
     messages: tuple[Message, ...] = ()
     explanation: ExplanationCard | None = None
     score: ScoreCard | None = None
+    test: ScoreKind | None = None
     code: str = ""
     message: str = ""
     hint: str = ""
@@ -204,6 +207,7 @@ class _Live:
 
         seen, pool = await self._in_thread(context)
         for kind in setting.score_kinds:
+            yield LiveStep(kind=LiveKind.TESTING, explanation=card, test=kind)
             found = await examine(
                 kind,
                 own.text,

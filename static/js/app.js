@@ -108,6 +108,13 @@ document.addEventListener("change", (event) => {
   if (event.target.matches("[data-submit]")) event.target.form?.requestSubmit();
 });
 
+// What comes in to be filled in or answered is focused at once.
+document.addEventListener("htmx:after:swap", () => {
+  const wanted = document.querySelector("[data-focus]");
+  wanted?.removeAttribute("data-focus");
+  wanted?.focus();
+});
+
 // Nothing fails silently.
 function failed(event) {
   const text = event.detail?.ctx?.text ?? "";

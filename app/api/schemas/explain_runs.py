@@ -122,7 +122,12 @@ class LiveStepBody(Schema):
 
     kind: LiveKind = Field(description="What the step tells.", examples=["explained"])
     messages: list[MessageBody] = Field(description="As they are sent; only when asked.")
-    explanation: ExplanationBody | None = Field(description="When explained or scored.")
+    explanation: ExplanationBody | None = Field(
+        description="When explained, tested or scored: of what."
+    )
+    test: ScoreKind | None = Field(
+        description="When a test begins: its kind.", examples=["simulation"]
+    )
     score: ScoreBody | None = Field(description="When scored.")
     code: str = Field(description="When failed: kind of failure.", examples=[""])
     message: str = Field(description="When failed: what happened.", examples=[""])
@@ -136,6 +141,7 @@ class LiveStepBody(Schema):
             kind=step.kind,
             messages=MessageBody.all_of(step.messages),
             explanation=None if explained is None else ExplanationBody.of(explained),
+            test=step.test,
             score=None if step.score is None else ScoreBody.of(step.score),
             code=step.code,
             message=step.message,

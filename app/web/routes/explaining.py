@@ -16,7 +16,7 @@ from app.services import catalog, endpoints, explain_live, explain_runs, explana
 from app.services.explain_live import LiveKind, LiveStep
 from app.services.explain_runs import Preview, RunEstimate
 from app.services.problems import FieldProblem, FieldsInvalid
-from app.web import explain_form, forms, i18n, render, rows
+from app.web import explain_form, explain_words, forms, i18n, render, rows
 from app.web.explain_form import TABLE, ExplainForm
 from app.web.i18n import gettext
 from app.web.render import Here
@@ -200,6 +200,8 @@ def _doing(step: LiveStep | None) -> str:
         return gettext("reading contexts")
     if step.kind is LiveKind.ASKED:
         return gettext("waiting for an answer")
+    if step.test is not None:
+        return gettext("testing: %(kind)s") % {"kind": explain_words.kind_word(step.test)}
     return gettext("working")
 
 

@@ -131,9 +131,10 @@ def test_one_feature_is_explained_and_scored_as_a_stream_of_steps(client, endpoi
     }
     text = client.post(f"{of(1)}/explain", json=body).text
     events = [line.partition(": ")[2] for line in text.splitlines() if line.startswith("event")]
-    assert events == ["asked", "explained", "scored", "end"]
+    assert events == ["asked", "explained", "testing", "scored", "end"]
     steps = [json.loads(line[6:]) for line in text.splitlines() if line.startswith("data: ")]
-    score = steps[2]["score"]
+    assert steps[2]["test"] == "simulation"
+    score = steps[3]["score"]
     assert steps[1]["explanation"]["text"] == NAMES[1]
     assert score["metrics"]["top_and_random"]["value"] >= 0.9
     assert score["floors"]["shuffled"]["top_and_random"]["value"] <= 0.2
