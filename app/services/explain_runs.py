@@ -16,7 +16,14 @@ from core.domain.job import JobCard, JobPage
 from core.domain.llm import Message
 from core.domain.views_explain import EndpointCard, RunCard, RunPage, Spending
 from core.errors import NotFound
-from core.explaining.cost import NOTHING, Cost, assumed_mode, explaining_cost, scoring_cost
+from core.explaining.cost import (
+    NOTHING,
+    Cost,
+    assumed_mode,
+    choosing_cost,
+    explaining_cost,
+    scoring_cost,
+)
 from core.explaining.explainer import explain_question, messages_of
 from core.explaining.features import choose_features
 from core.explaining.material import Material, SplitSizes, read_material, split_of
@@ -109,6 +116,9 @@ def estimate(session: Session, spec: ExplainSpec) -> RunEstimate:
         embedder = _card_of(session, spec.scorer.embedder_id)
         scoring = scoring_cost(materials, spec.scorer, sizes, judge=judge, embedder=embedder)
         scoring = scoring.times(n_scored)
+        if spec.explainer is not None and spec.explainer.choose_best:
+            one = choosing_cost(materials, spec.scorer, sizes, judge=judge, embedder=embedder)
+            scoring = scoring.plus(one.times(n_explanations))
         if judge is not None and "simulation" in spec.scorer.kinds:
             mode, tested = assumed_mode(spec.scorer, judge), judge.abilities is not None
     total = explaining.plus(scoring)
@@ -275,6 +285,8 @@ def _counts(session: Session, spec: ExplainSpec, chosen: tuple[FeatureId, ...]) 
     made = len(chosen) * n_each
     if spec.scorer is None:
         return made, 0
+    best = setting is not None and setting.choose_best and setting.endpoint_id is not None
+    scored = made // setting.n_samples if setting is not None and best else made
     existing = explanations.current(
         session,
         model_id=spec.model_id,
@@ -282,7 +294,7 @@ def _counts(session: Session, spec: ExplainSpec, chosen: tuple[FeatureId, ...]) 
         methods=spec.scorer.existing,
         indices=[feature.index for feature in chosen],
     )
-    return made, made + len(existing)
+    return made, scored + len(existing)
 
 
 def _sample(session: Session, spec: ExplainSpec, chosen: tuple[FeatureId, ...]) -> list[Material]:

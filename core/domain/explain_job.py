@@ -181,6 +181,12 @@ class ScorerSetting(BaseModel):
         """The endpoint that is asked for this kind of test; None for the lookup table."""
         return self.embedder_id if kind is ScoreKind.EMBEDDING else self.endpoint_id
 
+    @property
+    def chooser(self) -> ScoreKind | None:
+        """The first kind of test that asks an endpoint; None where nothing is asked."""
+        asking = (kind for kind in self.score_kinds if self.asked_for(kind) is not None)
+        return next(asking, None)
+
     @model_validator(mode="after")
     def _can_be_done(self) -> "ScorerSetting":
         if len(set(self.kinds)) != len(self.kinds):
@@ -249,6 +255,9 @@ class ExplainSpec(BaseModel):
     def _has_work(self) -> "ExplainSpec":
         if self.explainer is None and self.scorer is None:
             raise ValueError("nothing to do: give an explainer, a scorer, or both")
+        choosing = self.explainer is not None and self.explainer.choose_best
+        if choosing and (self.scorer is None or self.scorer.chooser is None):
+            raise ValueError("choosing the best sample needs an endpoint that tests them")
         if self.explainer is None and self.scorer is not None and not self.scorer.existing:
             raise ValueError("without an explainer, name which existing explanations to score")
         return self

@@ -22,6 +22,7 @@ from core.domain.explanation import Number, ScoreKind, SimulationMode
 from core.domain.llm import ModelRequest, Usage
 from core.domain.views_explain import EndpointCard
 from core.errors import Invalid
+from core.explaining.choosing import calibration_split
 from core.explaining.connection import prices_of
 from core.explaining.explainer import explain_items, explain_question
 from core.explaining.material import Material, SplitSizes, draw_of, split_of
@@ -108,6 +109,33 @@ def scoring_cost(
             requests = _embedding_requests(material, split, setting, sizes)
             total = total.plus(_cost(requests, embedder))
         totals.append(total)
+    return _mean(totals)
+
+
+def choosing_cost(
+    materials: Sequence[Material],
+    setting: ScorerSetting,
+    sizes: SplitSizes,
+    *,
+    judge: EndpointCard | None,
+    embedder: EndpointCard | None,
+) -> Cost:
+    """What trying one sample on the calibration contexts costs, by the kind that chooses."""
+    first = setting.chooser
+    if first is None:
+        return NOTHING
+    totals = []
+    for material, split in _splits(materials, sizes):
+        held = calibration_split(split)
+        if first is ScoreKind.EMBEDDING:
+            requests, card = _embedding_requests(material, held, setting, sizes), embedder
+        else:
+            one = setting.model_copy(
+                update={"kinds": (first.value,), "shuffled_floor": False, "embedder_id": None}
+            )
+            requests = [] if judge is None else _scoring_requests(material, held, one, sizes, judge)
+            card = judge
+        totals.append(NOTHING if card is None else _cost(requests, card))
     return _mean(totals)
 
 

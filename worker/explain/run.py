@@ -1,9 +1,10 @@
 """A run of explanations: every feature explained, every explanation scored, at a known cost.
 
-Two rounds, since the shuffled floor of a score needs the explanations of other features. Items of
-a round are worked on side by side; the endpoint's own gate bounds what is asked at once. A done
-item is written with what it made in one transaction, so that a later attempt skips it; an item
-that was under way asks again, and the answers it had got come from the stored ones.
+Rounds, since the shuffled floor of a score needs the explanations of other features: explaining,
+choosing among samples where that is wanted, scoring. Items of a round are worked on side by side;
+the endpoint's own gate bounds what is asked at once. A done item is written with what it made in
+one transaction, so that a later attempt skips it; an item that was under way asks again, and the
+answers it had got come from the stored ones.
 """
 
 import asyncio
@@ -24,6 +25,7 @@ from core.domain.job import JobFailure
 from core.domain.views_explain import Spending
 from core.errors import Invalid, LlmUnsupported, NotFound
 from core.explaining.answer_book import AnswerBook
+from core.explaining.choosing import ChoiceItem, calibration_split, choice_items, rank
 from core.explaining.connection import Connection, Connections
 from core.explaining.examiner import (
     Candidate,
@@ -49,7 +51,7 @@ _SCORE_REQUESTS = 8  # a score asks at least so much at once
 _METRICS_A_ROUND = 100
 _RAW_CHARS = 300
 
-T = TypeVar("T", ExplainItem, ScoreItem)
+T = TypeVar("T", ExplainItem, ChoiceItem, ScoreItem)
 
 
 def run_explain(spec: ExplainSpec, job: JobContext) -> dict[str, JsonValue]:
@@ -93,7 +95,7 @@ class ExplainRun:
         self._sizes = SplitSizes.of(spec)
 
     async def work(self, book: AnswerBook) -> None:
-        """Both rounds, with the endpoints open."""
+        """All rounds, with the endpoints open."""
         self._readers = asyncio.Semaphore(_READERS)
         self._connections = _connections(self.job, book, self._purse)
         try:
@@ -103,6 +105,8 @@ class ExplainRun:
             _check_abilities(self.spec, scorer, self._embedder)
             if self.spec.explainer is not None:
                 await self._explain_all(self.spec.explainer, explainer)
+            if self.spec.explainer is not None and self.spec.explainer.choose_best:
+                await self._choose_all(scorer)
             if self.spec.scorer is not None:
                 await self._score_all(self.spec.scorer, scorer)
         finally:
@@ -147,6 +151,43 @@ class ExplainRun:
         await self._round(
             "explaining", "explanations", items, do, places=_places(connection, requests=1)
         )
+
+    async def _choose_all(self, connection: Connection | None) -> None:
+        """Compare the samples of each prompt by the first kind of test that an endpoint does."""
+        setting = self.spec.scorer
+        kind = setting.chooser if setting else None
+        if setting is None or kind is None:
+            return
+        with self.job.open_scope() as session:
+            items = choice_items(explanations.of_job(session, self.job.job_id))
+
+        async def do(item: ChoiceItem) -> None:
+            material = await self._read(item.feature)
+            split = calibration_split(split_of(material, self._sizes))
+            tests = (
+                examine(
+                    kind,
+                    card.explanation.text,
+                    split,
+                    material=material,
+                    setting=setting,
+                    connection=connection,
+                    shuffled=None,
+                    seed=self.spec.seed,
+                    embedder=self._embedder,
+                )
+                for card in item.cards
+            )
+            examined = await asyncio.gather(*tests)
+            if any(found.has_failures for found in examined):
+                self._connections.raise_if_stopped()
+            with self.job.scope() as session:
+                for card, choice in zip(item.cards, rank(examined), strict=True):
+                    explanations.set_choice(session, card.explanation_id, choice)
+                self._done(session, item.key, {"chosen_of": len(item.cards)})
+
+        places = _places(connection, requests=_SCORE_REQUESTS)
+        await self._round("choosing", "explanations", items, do, places=places)
 
     async def _score_all(self, setting: ScorerSetting, connection: Connection | None) -> None:
         with self.job.open_scope() as session:

@@ -33,7 +33,10 @@ def score_items(
     features: Sequence[FeatureId],
     job_id: int,
 ) -> tuple[ScoreItem, ...]:
-    """Every test of the explanations that the job made and of those that it was to score too."""
+    """Every test of the explanations that the job made and of those that it was to score too.
+
+    Samples that another one of their prompt was preferred to are left out.
+    """
     made = explanations.of_job(session, job_id)
     others = explanations.current(
         session,
@@ -42,7 +45,8 @@ def score_items(
         methods=setting.existing,
         indices=[feature.index for feature in features],
     )
-    cards = {card.explanation_id: card for card in (*made, *others)}
+    wanted = (card for card in (*made, *others) if card.choice is None or card.choice.chosen)
+    cards = {card.explanation_id: card for card in wanted}
     return tuple(
         ScoreItem(card=card, kind=kind, mode=_mode(setting, kind))
         for card in cards.values()

@@ -146,6 +146,19 @@ class ScoreBody(Schema):
         )
 
 
+class ChoiceBody(Schema):
+    """How one of several samples did on contexts that nothing is scored on."""
+
+    chosen: bool = Field(description="Whether it was the best.", examples=[True])
+    rank: int = Field(description="Place among the samples, from 1.", examples=[1])
+    of: int = Field(description="Samples.", examples=[3])
+    kind: ScoreKind = Field(description="By what they were compared.", examples=["simulation"])
+    metric: Metric = Field(description="What was compared.", examples=["top_and_random"])
+    value: float | None = Field(description="What it reached.", examples=[0.41])
+    missing: Missing | None = Field(description="Why there is no value.", examples=[None])
+    n_contexts: int = Field(description="Contexts compared on.", examples=[10])
+
+
 class ExplanationBody(Schema):
     """An explanation of a feature with its scores."""
 
@@ -177,6 +190,10 @@ class ExplanationBody(Schema):
     superseded_by: int | None = Field(
         description="The edit that took its place; null for a current one.", examples=[None]
     )
+    choice: ChoiceBody | None = Field(
+        description="How it did among several samples; null where nothing was chosen.",
+        examples=[None],
+    )
     created_at: datetime = Field(description="When.", examples=["2026-11-20T10:00:00Z"])
     scores: list[ScoreBody] = Field(description="The newest first.")
 
@@ -201,6 +218,7 @@ class ExplanationBody(Schema):
             sample=card.sample,
             version=card.version,
             superseded_by=card.superseded_by,
+            choice=None if card.choice is None else ChoiceBody.model_validate(card.choice),
             created_at=card.created_at,
             scores=[ScoreBody.of(score) for score in card.scores],
         )

@@ -55,6 +55,7 @@ class FeatureExplanation(Base):
     """One explanation of one feature; an edit adds a row and marks the old one superseded.
 
     item_key: what it is in its job, so that an attempt that is repeated writes nothing twice.
+    choice: how it did among several samples; NULL where nothing was chosen.
     """
 
     __tablename__ = "explanation"
@@ -86,6 +87,7 @@ class FeatureExplanation(Base):
     superseded_by: Mapped[int | None] = mapped_column(
         BigInteger, ForeignKey("explanation.id", ondelete="SET NULL")
     )
+    choice: Mapped[dict[str, JsonValue] | None] = mapped_column(JSONB)
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, server_default=func.now())
     words: Mapped[str] = mapped_column(
         TSVECTOR, Computed("to_tsvector('simple'::regconfig, text)", persisted=True)

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Sequence
 from typing import Any
 
+from pydantic import TypeAdapter
 from sqlalchemy import Select, and_, func, select, update
 from sqlalchemy import delete as delete_rows
 from sqlalchemy.dialects.postgresql import insert
@@ -11,7 +12,7 @@ from sqlalchemy.orm import Session
 from core.db.models.explanation import FeatureExplanation
 from core.db.repositories.cards import AnyRow
 from core.db.repositories.scores import cards_of
-from core.domain.explanation import EvidenceStyle, Explanation, ExplanationMethod
+from core.domain.explanation import Choice, EvidenceStyle, Explanation, ExplanationMethod
 from core.domain.ids import FeatureId
 from core.domain.llm import Message
 from core.domain.preference import Role
@@ -24,11 +25,12 @@ from core.domain.views_explain import (
 from core.errors import Conflict, NotFound
 
 _ROW = FeatureExplanation
+_CHOICE: TypeAdapter[Choice] = TypeAdapter(Choice)
 _CARD = (
     *(_ROW.id, _ROW.model_id, _ROW.sae_id, _ROW.feature_index, _ROW.harvest_id, _ROW.text),
     *(_ROW.method, _ROW.author, _ROW.style, _ROW.language, _ROW.template, _ROW.n_records),
     *(_ROW.endpoint_id, _ROW.job_id, _ROW.sample, _ROW.version, _ROW.superseded_by),
-    _ROW.created_at,
+    *(_ROW.choice, _ROW.created_at),
 )
 
 
@@ -102,6 +104,12 @@ def edit(
     )
     session.execute(update(_ROW).where(_ROW.id == explanation_id).values(superseded_by=new_id))
     return get_card(session, new_id)
+
+
+def set_choice(session: Session, explanation_id: int, choice: Choice) -> None:
+    """Note how an explanation did among the samples of its prompt."""
+    values = {"choice": _CHOICE.dump_python(choice, mode="json")}
+    session.execute(update(_ROW).where(_ROW.id == explanation_id).values(**values))
 
 
 def delete(session: Session, explanation_id: int) -> None:
@@ -285,6 +293,7 @@ def _card(row: AnyRow, scores: tuple[ScoreCard, ...]) -> ExplanationCard:
         version=row.version,
         superseded_by=row.superseded_by,
         created_at=row.created_at,
+        choice=None if row.choice is None else _CHOICE.validate_python(row.choice),
         scores=scores,
     )
 
