@@ -105,7 +105,7 @@ def _store_score(
         score=found.score,
         examples=found.examples,
         shuffled_with=found.shuffled_with,
-        endpoint_id=setting.endpoint_id,
+        endpoint_id=setting.asked_for(found.score.kind),
     )
     fresh = explanations.get_card(session, card.explanation_id)
     return LiveStep(kind=LiveKind.SCORED, explanation=fresh, score=fresh.scores[0])
@@ -138,17 +138,20 @@ class _Live:
         material = await self._in_thread(self._read)
         made: list[ExplanationCard] = []
         if spec.explainer is not None:
-            connection = await self._open(spec.explainer)
+            connection = await self._open(spec.explainer.endpoint_id)
             for item in explain_items([self._feature], spec.explainer):
                 async for step in self._explain(item, material, spec.explainer, connection):
                     yield step
                     made += [step.explanation] if step.explanation else []
         if spec.scorer is None:
             return
-        connection = await self._open(spec.scorer)
+        judge = await self._open(spec.scorer.endpoint_id)
+        embedder = await self._open(spec.scorer.embedder_id)
         existing = await self._in_thread(self._existing)
         for card in (*made, *existing):
-            async for step in self._score(card, material, spec.scorer, connection):
+            async for step in self._score(
+                card, material, spec.scorer, judge=judge, embedder=embedder
+            ):
                 yield step
 
     async def _explain(
@@ -193,7 +196,9 @@ class _Live:
         card: ExplanationCard,
         material: Material,
         setting: ScorerSetting,
-        connection: Connection | None,
+        *,
+        judge: Connection | None,
+        embedder: Connection | None,
     ) -> AsyncIterator[LiveStep]:
         own = Candidate(index=card.feature.index, text=card.explanation.text)
 
@@ -214,19 +219,17 @@ class _Live:
                 split_of(material, self._sizes, seen=seen),
                 material=material,
                 setting=setting,
-                connection=connection,
+                connection=judge,
                 shuffled=shuffled_text(own, pool, seed=self._spec.seed),
                 seed=self._spec.seed,
+                embedder=embedder,
             )
-
             if found.has_failures:
                 self._connections.raise_if_stopped()
             yield await self._in_thread(partial(_store_score, card, found, setting))
 
-    async def _open(self, setting: ExplainerSetting | ScorerSetting) -> Connection | None:
-        if setting.endpoint_id is None:
-            return None
-        return await self._connections.get(setting.endpoint_id)
+    async def _open(self, endpoint_id: int | None) -> Connection | None:
+        return None if endpoint_id is None else await self._connections.get(endpoint_id)
 
     def _read(self, session: Session) -> Material:
         sae = catalog.get_sae(

@@ -41,17 +41,18 @@ def foremost(cards: Sequence[ExplanationCard]) -> ExplanationCard | None:
     """The explanation that stands for a feature; None without any.
 
     A person's before a model's, that before an imported one, that before the lookup table's;
-    among these the best simulation, then the newest.
+    among these what was chosen among samples, then the best simulation, then the newest.
     """
 
-    def rank(card: ExplanationCard) -> tuple[int, float, int]:
+    def rank(card: ExplanationCard) -> tuple[int, bool, float, int]:
         values = (
             score.headline.value
             for score in card.scores
             if score.score.kind is ScoreKind.SIMULATION
         )
         best = max((value for value in values if value is not None), default=-2.0)
-        return _RANK[card.explanation.method], best, card.explanation_id
+        chosen = card.choice is None or card.choice.chosen
+        return _RANK[card.explanation.method], chosen, best, card.explanation_id
 
     return max(cards, key=rank, default=None)
 

@@ -9,7 +9,7 @@ from core.domain.explain_job import ExplainerSetting, ScorerSetting
 from core.domain.explanation import EvidenceStyle, SimulationMode
 from core.domain.views_explain import EndpointCard, ExplanationCard
 
-KINDS = ("simulation", "detection", "fuzzing")
+KINDS = ("simulation", "detection", "fuzzing", "embedding")
 LANGUAGES = ("en", "zh")
 TABLE = "table"  # the token lookup table in place of an endpoint
 NOBODY = "nobody"
@@ -33,6 +33,7 @@ class ExplainForm:
     Attributes:
         by: id of the endpoint that explains, or ``table``.
         judge: id of the endpoint that scores, ``table`` or ``nobody``.
+        embedder: id of the endpoint that embeds texts; empty where there is none.
         styles: what the explainer is shown.
         kinds: of tests.
         mode: how to simulate; empty for the best that the endpoint can do.
@@ -42,6 +43,7 @@ class ExplainForm:
 
     by: str
     judge: str
+    embedder: str
     styles: tuple[str, ...]
     language: str
     kinds: tuple[str, ...]
@@ -65,6 +67,9 @@ class ExplainForm:
         if self.judge != NOBODY and not self.kinds:
             message = gettext("Choose a kind of test, or nobody to test.")
             problems.append(FieldProblem(path="kinds", message=message))
+        if "embedding" in self.kinds and not self.embedder:
+            message = gettext("No endpoint that was tested embeds texts.")
+            problems.append(FieldProblem(path="kinds", message=message))
         return tuple(problems)
 
     def explainer(self) -> dict[str, object]:
@@ -83,6 +88,7 @@ class ExplainForm:
         existing = [] if card is None else [card.explanation.method.value]
         return {
             "endpoint_id": _endpoint(self.judge),
+            "embedder_id": _endpoint(self.embedder) if "embedding" in self.kinds else None,
             "kinds": list(self.kinds),
             "mode": self.mode or None,
             "language": self.language,
@@ -107,12 +113,15 @@ def from_fields(
     by = _among(sent.get("by"), {*known, TABLE}, first)
     judge = _among(sent.get("judge"), {*known, TABLE, NOBODY}, by)
     kinds = _all_of(pairs, "kinds", KINDS)
-    if judge == TABLE or (fresh and not kinds):
+    if fresh and not kinds:
         kinds = ("simulation",)
+    if judge == TABLE:
+        kinds = tuple(kind for kind in kinds if kind in {"simulation", "embedding"})
     styles = _all_of(pairs, "styles", [style.value for style in EvidenceStyle])
     return ExplainForm(
         by=by,
         judge=judge,
+        embedder=_embedder(sent.get("embedder"), endpoints),
         styles=styles or ((EvidenceStyle.RECORDS.value,) if fresh or by == TABLE else ()),
         language=_among(sent.get("language"), LANGUAGES, "en"),
         kinds=kinds,
@@ -121,6 +130,16 @@ def from_fields(
         typed={name: sent.get(name, default).strip() for name, default in _DEFAULTS.items()},
         score=_number(sent.get("score", "")),
     )
+
+
+def embedders(endpoints: Sequence[EndpointCard]) -> tuple[EndpointCard, ...]:
+    """Endpoints that are known to embed texts."""
+    return tuple(card for card in endpoints if card.abilities and card.abilities.embedding_size)
+
+
+def _embedder(chosen: str | None, endpoints: Sequence[EndpointCard]) -> str:
+    known = [str(card.endpoint_id) for card in embedders(endpoints)]
+    return _among(chosen, known, next(iter(known), ""))
 
 
 def _modes() -> set[str]:

@@ -179,7 +179,9 @@ class JudgedRow:
     """One judged context.
 
     Attributes:
-        outcome: ``miss``, ``alarm``, ``hit``, ``pass`` or ``failed``.
+        outcome: ``miss``, ``alarm``, ``hit``, ``pass`` or ``failed``; ``fires`` or ``silent``
+            where nothing was judged.
+        similarity: cosine between the embeddings of text and context; None for judges.
     """
 
     context_index: int
@@ -189,6 +191,7 @@ class JudgedRow:
     label: bool
     verdict: bool | None
     probability: float | None
+    similarity: float | None
     outcome: str
     failure: Failure | None
 
@@ -201,13 +204,14 @@ class JudgedGroup:
     rows: tuple[JudgedRow, ...]
 
 
-OUTCOMES = ("miss", "alarm", "failed", "hit", "pass")
+OUTCOMES = ("miss", "alarm", "failed", "hit", "pass", "fires", "silent")
 
 
 def judged_groups(details: ScoreDetails) -> tuple[JudgedGroup, ...]:
     """The judged contexts of a score by outcome, errors first; no group is empty."""
     scale = real_scale(details)
     rows = [_judged(example, scale=scale) for example in details.judged]
+    rows.sort(key=lambda row: -(row.similarity or 0.0))
     groups = (
         JudgedGroup(name=name, rows=tuple(row for row in rows if row.outcome == name))
         for name in OUTCOMES
@@ -225,12 +229,15 @@ def _judged(example: JudgedExample, *, scale: float) -> JudgedRow:
         label=example.label,
         verdict=example.verdict,
         probability=example.probability,
+        similarity=example.similarity,
         outcome=_outcome(example),
         failure=example.failure,
     )
 
 
 def _outcome(example: JudgedExample) -> str:
+    if example.similarity is not None:
+        return "fires" if example.label else "silent"
     if example.verdict is None:
         return "failed"
     if example.verdict == example.label:

@@ -219,14 +219,18 @@ def _context(session: Session, feature: FeatureId, params: QueryParams) -> dict[
         "harvest": harvest_id,
         "endpoints": offered,
         "offers": _offers(offered),
+        "embedders": _named(explain_form.embedders(offered)),
         "scored": _scored(session, feature, order.form),
         **_costs(session, order),
     }
 
 
 def _offers(cards: tuple[EndpointCard, ...]) -> list[tuple[str, str]]:
-    table = (TABLE, gettext("token lookup table, offline (baseline)"))
-    return [*((str(card.endpoint_id), f"{card.name} · {card.model}") for card in cards), table]
+    return [*_named(cards), (TABLE, gettext("token lookup table, offline (baseline)"))]
+
+
+def _named(cards: tuple[EndpointCard, ...]) -> list[tuple[str, str]]:
+    return [(str(card.endpoint_id), f"{card.name} · {card.model}") for card in cards]
 
 
 def _order(session: Session, feature: FeatureId, params: QueryParams) -> Order:
