@@ -88,6 +88,16 @@ def feature_query(
             examples=["sorry"],
         ),
     ] = None,
+    explained: Annotated[
+        str | None,
+        Query(
+            min_length=1,
+            max_length=200,
+            pattern=r"^[^\x00]*$",
+            description="Only features with a present explanation that holds all these words.",
+            examples=["river"],
+        ),
+    ] = None,
     after: Annotated[
         str | None,
         Query(
@@ -109,6 +119,7 @@ def feature_query(
         max_activation=max_activation,
         dead=dead,
         token=token,
+        explained=explained,
         after=after,
         limit=limit,
     )

@@ -109,7 +109,7 @@ class ListForm:
         return any(self.typed[name] for name in _FILTERS)
 
 
-_FILTERS = ("dmin", "dmax", "amin", "amax", "alive", "token")
+_FILTERS = ("dmin", "dmax", "amin", "amax", "alive", "token", "words")
 _SORTS = {
     "index": FeatureSort.INDEX,
     "density": FeatureSort.DENSITY,
@@ -134,6 +134,7 @@ def list_form(params: QueryParams) -> ListForm:
         max_activation=numbers["amax"],
         dead={"living": False, "dead": True}.get(typed["alive"]),
         token=typed["token"] or None,
+        explained=typed["words"].replace("\0", "")[:200] or None,
         after=typed["after"] or None,
         limit=LIST_LIMIT,
     )

@@ -25,6 +25,8 @@ class FeatureQuery:
         dead: True only dead, False only living, None both.
         after: keyset of the last row seen, as given by FeaturePageOf.next_after.
         token: only features whose peak token's text contains this, case-insensitively.
+        explained: only features with a present explanation that holds all these words or, as a
+            whole, this text.
     """
 
     sort: FeatureSort = FeatureSort.INDEX
@@ -35,6 +37,7 @@ class FeatureQuery:
     max_activation: float | None = None
     dead: bool | None = None
     token: str | None = None
+    explained: str | None = None
     after: str | None = None
     limit: int = 50
 

@@ -40,14 +40,17 @@ def go(
     q: Annotated[str, Query(max_length=300)] = "",
     origin: Annotated[str, Query(alias="from", max_length=300)] = "/",
 ) -> Response:
-    """From what somebody typed to a feature: a number, an id, or a token to look for."""
+    """From what somebody typed to a feature: a number, an id, a token or words to look for."""
     return render.redirect(
         request, destination(q.strip(), origin=origin, models=catalog.list_models(session))
     )
 
 
 def destination(text: str, *, origin: str, models: tuple[ModelCard, ...]) -> str:
-    """Where a jump leads: numbers and tokens stay in the SAE of the page it starts from."""
+    """Where a jump leads: all but ids stay in the SAE of the page it starts from.
+
+    One word is looked for among peak tokens, several in explanations.
+    """
     try:
         return f"/{FeatureId.parse(text.strip('/'))}"
     except Invalid:
@@ -57,7 +60,7 @@ def destination(text: str, *, origin: str, models: tuple[ModelCard, ...]) -> str
         return "/"
     if re.fullmatch(r"[0-9]{1,9}", text):
         return f"{sae}/{text}"
-    return render.with_query(sae, [("token", text)])
+    return render.with_query(sae, [("words" if len(text.split()) > 1 else "token", text)])
 
 
 def _sae_of(origin: str, models: tuple[ModelCard, ...]) -> str | None:

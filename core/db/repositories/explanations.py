@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 from pydantic import TypeAdapter
-from sqlalchemy import Select, and_, func, select, update
+from sqlalchemy import ColumnElement, Select, and_, func, select, update
 from sqlalchemy import delete as delete_rows
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
@@ -231,6 +231,12 @@ def explained(
     )
 
 
+def holds(words: str) -> ColumnElement[bool]:
+    """The condition that an explanation holds all these words or, as a whole, this text."""
+    wanted = func.websearch_to_tsquery("simple", words)
+    return _ROW.words.bool_op("@@")(wanted) | _ROW.text.icontains(words, autoescape=True)
+
+
 def search(
     session: Session,
     words: str,
@@ -242,8 +248,7 @@ def search(
     """Current explanations that hold all these words or, as a whole, this text; best first."""
     wanted = func.websearch_to_tsquery("simple", words)
     rank = func.ts_rank(_ROW.words, wanted).label("rank")
-    holds = _ROW.words.bool_op("@@")(wanted) | _ROW.text.icontains(words, autoescape=True)
-    query = select(*_CARD, rank).where(holds, _ROW.superseded_by.is_(None))
+    query = select(*_CARD, rank).where(holds(words), _ROW.superseded_by.is_(None))
     if model_id is not None:
         query = query.where(_ROW.model_id == model_id)
     if sae_id is not None:

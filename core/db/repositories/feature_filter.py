@@ -3,10 +3,13 @@
 import math
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, func, or_
+from sqlalchemy import ColumnElement, and_, func, or_, select
 from sqlalchemy.orm import InstrumentedAttribute
 
+from core.db.models.explanation import FeatureExplanation
 from core.db.models.feature import Feature
+from core.db.repositories.evidence import Part
+from core.db.repositories.explanations import holds
 from core.db.repositories.harvests import fold
 from core.domain.views import FeatureQuery, FeatureSort
 from core.errors import Invalid
@@ -21,11 +24,11 @@ SORT_COLUMNS: dict[FeatureSort, InstrumentedAttribute[Any]] = {
 }
 
 
-def matching(part_id: int, query: FeatureQuery) -> ColumnElement[bool]:
+def matching(part: Part, query: FeatureQuery) -> ColumnElement[bool]:
     """The condition of all filters, without the keyset."""
     if not 1 <= query.limit <= MAX_LIMIT:
         raise Invalid(f"limit is {query.limit}.", hint=f"Use 1 to {MAX_LIMIT}.")
-    found = [Feature.harvest_sae_id == part_id]
+    found = [Feature.harvest_sae_id == part.part_id]
     bounds = (
         (Feature.density, query.min_density, query.max_density),
         (Feature.max_activation, query.min_activation, query.max_activation),
@@ -37,13 +40,29 @@ def matching(part_id: int, query: FeatureQuery) -> ColumnElement[bool]:
         found.append(Feature.n_active == 0 if query.dead else Feature.n_active > 0)
     if query.token:
         found.append(func.strpos(Feature.peak_text, fold(query.token)) > 0)
+    if query.explained:
+        found.append(_is_explained(part, query.explained))
     return and_(*found)
+
+
+def _is_explained(part: Part, words: str) -> ColumnElement[bool]:
+    return (
+        select(FeatureExplanation.id)
+        .where(
+            FeatureExplanation.model_id == part.card.model_id,
+            FeatureExplanation.sae_id == part.card.sae_id,
+            FeatureExplanation.feature_index == Feature.index,
+            FeatureExplanation.superseded_by.is_(None),
+            holds(words),
+        )
+        .exists()
+    )
 
 
 def narrows(query: FeatureQuery) -> bool:
     """Whether it asks for more than dead, living or all features."""
     bounds = (query.min_density, query.max_density, query.min_activation, query.max_activation)
-    return bool(query.token) or any(bound is not None for bound in bounds)
+    return bool(query.token or query.explained) or any(bound is not None for bound in bounds)
 
 
 def order(query: FeatureQuery) -> tuple[ColumnElement[Any], ...]:

@@ -55,7 +55,7 @@ def list_features(
         Invalid: the limit or the place of the page is none.
     """
     part = find_part(session, model_id=model_id, sae_id=sae_id, harvest_id=harvest_id)
-    condition = feature_filter.matching(part.part_id, query)
+    condition = feature_filter.matching(part, query)
     chosen = select(*STATS_COLUMNS).where(condition).order_by(*feature_filter.order(query))
     beyond = feature_filter.beyond(query)
     if beyond is not None:
@@ -99,7 +99,7 @@ def _count(session: Session, part: Part, query: FeatureQuery) -> int:
     if not feature_filter.narrows(query):
         n = {None: part.card.n_features, True: part.card.n_dead, False: part.n_living}
         return n[query.dead]
-    condition = feature_filter.matching(part.part_id, query)
+    condition = feature_filter.matching(part, query)
     counted = select(func.count()).select_from(Feature).where(condition)
     return session.execute(counted).scalar_one()
 
