@@ -8,7 +8,17 @@ from starlette.types import Scope
 
 from app.web import render
 from app.web.middleware import EtagMiddleware, LocaleMiddleware, SecurityHeadersMiddleware
-from app.web.routes import align, explaining, explanations, features, home, jobs, settings
+from app.web.routes import (
+    align,
+    align_new,
+    align_results,
+    explaining,
+    explanations,
+    features,
+    home,
+    jobs,
+    settings,
+)
 
 
 class ForeverFiles(StaticFiles):
@@ -28,7 +38,17 @@ def add_pages(app: FastAPI) -> None:
     The last router holds ``/{model_id}/…``, which would catch any other address.
     """
     app.mount(f"/static/{render.static_hash()}", ForeverFiles(directory=render.STATIC))
-    for routes in (home, settings, jobs, align, explanations, explaining, features):
+    for routes in (
+        home,
+        settings,
+        jobs,
+        align_new,
+        align,
+        align_results,
+        explanations,
+        explaining,
+        features,
+    ):
         app.include_router(routes.router, include_in_schema=False)
     app.add_middleware(LocaleMiddleware)
     app.add_middleware(EtagMiddleware)

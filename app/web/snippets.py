@@ -1,4 +1,7 @@
-"""Python that reads what a page shows, to copy into a notebook."""
+"""Lines to copy: Python that reads what a page shows, commands that do what a form does."""
+
+import json
+from collections.abc import Mapping
 
 from core.domain.ids import FeatureId
 
@@ -18,3 +21,15 @@ def feature_snippet(base_url: str, feature: FeatureId, *, harvest_id: int | None
         'for context in feature["contexts"]:\n'
         '    print(context["band"], max(context["activations"]))\n'
     )
+
+
+def curl_snippet(base_url: str, path: str, values: Mapping[str, object]) -> str:
+    """A command that sends settings to the API, to paste into a shell.
+
+    >>> print(curl_snippet("http://h:1/", "/api/v1/x", {"n": 2}).splitlines()[0])
+    curl -X POST http://h:1/api/v1/x -H 'Content-Type: application/json' -d '{
+    """
+    quote = "'\\''"  # ends the shell's quotes, writes one, and opens them anew
+    body = json.dumps(values, indent=2, ensure_ascii=False).replace("'", quote)
+    url = f"{base_url.rstrip('/')}{path}"
+    return f"curl -X POST {url} -H 'Content-Type: application/json' -d '{body}'"
