@@ -71,6 +71,17 @@ class QueriedFeatures(BaseModel):
     )
 
 
+class SampledFeatures(BaseModel):
+    """Living features drawn at random by the run's seed."""
+
+    model_config = _FROZEN
+
+    by: Literal["sample"] = "sample"
+    n: int = Field(
+        default=100, ge=1, le=MAX_LISTED_FEATURES, description="At most so many.", examples=[100]
+    )
+
+
 class WholeSae(BaseModel):
     """Every living feature of the SAE."""
 
@@ -79,7 +90,9 @@ class WholeSae(BaseModel):
     by: Literal["all"] = "all"
 
 
-FeatureSelection = Annotated[ListedFeatures | QueriedFeatures | WholeSae, Field(discriminator="by")]
+FeatureSelection = Annotated[
+    ListedFeatures | QueriedFeatures | SampledFeatures | WholeSae, Field(discriminator="by")
+]
 
 
 class ExplainerSetting(BaseModel):

@@ -1,5 +1,7 @@
 """The features that a run's settings choose."""
 
+import random
+
 import numpy as np
 
 from core.db.repositories import features
@@ -8,6 +10,7 @@ from core.domain.explain_job import (
     ExplainSpec,
     ListedFeatures,
     QueriedFeatures,
+    SampledFeatures,
     WholeSae,
 )
 from core.domain.ids import FeatureId
@@ -27,14 +30,22 @@ def choose_features(session: Session, spec: ExplainSpec) -> tuple[FeatureId, ...
             chosen = list(indices)
         case QueriedFeatures() as wanted:
             chosen = _queried(session, spec, wanted)
+        case SampledFeatures(n=n):
+            living = _living(session, spec)
+            rng = random.Random(f"{spec.seed}/features")  # noqa: S311 - nothing secret
+            chosen = sorted(rng.sample(living, min(n, len(living))))
         case WholeSae():
-            columns = features.feature_stats(
-                session, model_id=spec.model_id, sae_id=spec.sae_id, harvest_id=spec.harvest_id
-            )
-            chosen = np.flatnonzero(columns.density).tolist()
+            chosen = _living(session, spec)
     return tuple(
         FeatureId(model_id=spec.model_id, sae_id=spec.sae_id, index=index) for index in chosen
     )
+
+
+def _living(session: Session, spec: ExplainSpec) -> list[int]:
+    columns = features.feature_stats(
+        session, model_id=spec.model_id, sae_id=spec.sae_id, harvest_id=spec.harvest_id
+    )
+    return [int(index) for index in np.flatnonzero(columns.density)]
 
 
 def _queried(session: Session, spec: ExplainSpec, wanted: QueriedFeatures) -> list[int]:

@@ -19,7 +19,7 @@ from app.api.schemas.explain_runs import (
 )
 from app.api.schemas.jobs import JobBody
 from app.deps import SessionDep
-from app.services import explain_runs, explanations, jobs
+from app.services import explain_estimate, explain_runs, explanations, jobs
 from core.domain.explain_job import ExplainSpec
 from core.domain.ids import check_model_id
 
@@ -62,7 +62,7 @@ def check_explain_run(session: SessionDep, values: SpecBody) -> ExplainSpec:
 def estimate_explain_run(session: SessionDep, values: SpecBody) -> RunEstimateBody:
     """Requests, tokens and cost of a run at most, counted on its own prompts; nothing is sent."""
     spec = explain_runs.check(session, values)
-    return RunEstimateBody.of(explain_runs.estimate(session, spec))
+    return RunEstimateBody.of(explain_estimate.estimate(session, spec))
 
 
 @router.get("/explain-runs", responses=failures(422))

@@ -7,8 +7,9 @@ from pydantic import Field
 from app.api.schemas.base import Schema
 from app.api.schemas.explanations import ExplanationBody, MessageBody, ScoreBody
 from app.api.schemas.jobs import JobBody
+from app.services.explain_estimate import RunEstimate
 from app.services.explain_live import LiveKind, LiveStep
-from app.services.explain_runs import Preview, RunEstimate
+from app.services.explain_runs import Preview
 from core.domain.explain_job import ExplainerSetting, RunBudget, ScorerSetting
 from core.domain.explanation import (
     EvidenceStyle,
@@ -57,6 +58,13 @@ class RunEstimateBody(Schema):
     total: CostBody = Field(description="Of both.")
     over_budget: bool = Field(
         description="The budget may stop the run before its end.", examples=[False]
+    )
+    seconds: float = Field(
+        description="Time that the requests take if nothing fails.", examples=[380.0]
+    )
+    time_is_measured: bool = Field(
+        description="By earlier answers of the endpoints; else two seconds an answer are assumed.",
+        examples=[True],
     )
 
     @classmethod

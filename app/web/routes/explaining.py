@@ -12,9 +12,18 @@ from pydantic import ValidationError
 from starlette.datastructures import QueryParams
 
 from app.deps import Resources, ResourcesDep, SessionDep
-from app.services import catalog, endpoints, explain_live, explain_runs, explanations, features
+from app.services import (
+    catalog,
+    endpoints,
+    explain_estimate,
+    explain_live,
+    explain_runs,
+    explanations,
+    features,
+)
+from app.services.explain_estimate import RunEstimate
 from app.services.explain_live import LiveKind, LiveStep
-from app.services.explain_runs import Preview, RunEstimate
+from app.services.explain_runs import Preview
 from app.services.problems import FieldProblem, FieldsInvalid
 from app.web import explain_form, explain_words, forms, i18n, render, rows
 from app.web.explain_form import TABLE, ExplainForm
@@ -283,7 +292,7 @@ def _costs(session: Session, order: Order) -> dict[str, Any]:
     found: RunEstimate | None = None
     n_scores = 0
     if order.spec is not None:
-        found = explain_runs.estimate(session, order.spec)
+        found = explain_estimate.estimate(session, order.spec)
         n_scores = found.n_scores
         scorer = order.spec.scorer
         if order.form.score is not None and scorer is not None and n_scores:

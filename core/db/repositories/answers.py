@@ -8,8 +8,11 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Session
 
 from core.db.models.explanation import LlmAnswer, LlmSpending
+from core.domain.llm import Purpose
 from core.domain.views_explain import Spending
 from core.llm.ledger import LedgerRow
+
+_LAST = 500
 
 
 def get_replies(session: Session, keys: Sequence[str]) -> dict[str, str]:
@@ -68,6 +71,24 @@ def spending_of(session: Session, job_ids: Sequence[int]) -> dict[int, Spending]
         for job_id, n, cached, failed, attempts, prompt, completion, cost in session.execute(query)
         if job_id is not None
     }
+
+
+def mean_seconds(session: Session, endpoint_id: int) -> float | None:
+    """How long an endpoint's last answers took on average; None when it has answered nothing."""
+    last = (
+        select(LlmSpending.seconds)
+        .where(
+            LlmSpending.endpoint_id == endpoint_id,
+            ~LlmSpending.from_cache,
+            LlmSpending.code.is_(None),
+            LlmSpending.purpose != Purpose.PROBE.value,
+        )
+        .order_by(LlmSpending.id.desc())
+        .limit(_LAST)
+        .subquery()
+    )
+    mean = session.execute(select(func.avg(last.c.seconds))).scalar_one()
+    return None if mean is None else float(mean)
 
 
 def _values(row: LedgerRow) -> dict[str, Any]:
