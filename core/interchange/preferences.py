@@ -113,10 +113,11 @@ def format_of(value: object) -> PreferenceFormat:
 def write_preferences(pairs: Iterable[PreferencePair], path: Path) -> None:
     """Pairs as JSON lines of TRL's explicit-prompt messages, with their split."""
     with path.open("w", encoding="utf-8") as file:
-        file.writelines(line + "\n" for line in _lines(pairs))
+        file.writelines(line + "\n" for line in preference_lines(pairs))
 
 
-def _lines(pairs: Iterable[PreferencePair]) -> Iterator[str]:
+def preference_lines(pairs: Iterable[PreferencePair]) -> Iterator[str]:
+    """Each pair as one line of JSON, without its end: what ``write_preferences`` writes."""
     for pair in pairs:
         record = {
             "prompt": _messages(pair.prompt),
