@@ -14,6 +14,7 @@ WIDTH, HEIGHT = 400.0, 148.0
 LEFT, RIGHT, TOP, BOTTOM = 46.0, 18.0, 8.0, 20.0
 MOST_DRAWN = 240
 DOTS_UP_TO = 60
+_TINY = 1e-30  # below it, a curve of one value lies around 0
 Points = Sequence[tuple[float, float]]
 
 
@@ -123,7 +124,7 @@ def written(value: float | None, form: Form) -> str:
         return "–"
     match form:
         case Form.PERCENT:
-            return i18n.percent(value)
+            return i18n.percent(value).replace("-", "−")
         case Form.BYTES:
             return i18n.size(value)
         case Form.SECONDS:
@@ -160,7 +161,7 @@ def ticks_between(low: float, high: float, *, most: int) -> list[float]:
     step = next(f * power for f in (1, 2, 2.5, 5, 10) if f * power >= rough * (1 - 1e-9))
     first = math.ceil(low / step - 1e-9)
     places = range(first, math.floor(high / step + 1e-9) + 1)
-    return [float(f"{place * step:.10g}") for place in places]
+    return [min(high, max(low, float(f"{place * step:.10g}"))) for place in places]
 
 
 def _draw(plot: Plot) -> Drawing:
@@ -211,9 +212,11 @@ def _ticks(
 def _range(values: Sequence[float], *, pad: float) -> tuple[float, float]:
     """The range of an axis, never empty."""
     low, high = min(values, default=0.0), max(values, default=1.0)
-    room = (high - low) * pad
-    if low == high:
-        room = abs(low) * 0.05 or 0.5
+    largest = max(abs(low), abs(high))
+    if high - low > 1e-9 * largest and largest > _TINY:
+        room = (high - low) * pad
+    else:
+        room = largest * 0.05 if largest > _TINY else 0.5
     return low - room, high + room
 
 

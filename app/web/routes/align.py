@@ -157,7 +157,7 @@ def stop(request: Request, session: SessionDep, job_id: JobId) -> Response:
     return render.part(
         request,
         "align/_state.html",
-        instead=f"/align/{job_id:int}",
+        instead=f"/align/{job_id}",
         toast=gettext("The run stops at its next step and keeps its state."),
         page=page,
         **_state(session, run),
@@ -168,7 +168,7 @@ def stop(request: Request, session: SessionDep, job_id: JobId) -> Response:
 def resume(request: Request, session: SessionDep, job_id: JobId) -> Response:
     """Starts a new attempt; the page loads anew, since its stream had ended."""
     jobs.resume(session, job_id)
-    return render.redirect(request, f"/align/{job_id:int}")
+    return render.redirect(request, f"/align/{job_id}")
 
 
 def known_saes(session: Session, run: RunCard) -> frozenset[str]:

@@ -1,8 +1,10 @@
 """Jobs are started, shown, stopped and told on pages."""
 
 import asyncio
+import json
 import re
 import threading
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,8 @@ from app.deps import Resources
 from app.services import jobs
 from app.web import i18n, sse
 from app.web.render import Here
-from core.domain.job import JobState
+from core.db.repositories import attempts
+from core.domain.job import EventKind, JobState
 from core.explaining.keys import KeyRing
 from core.jobs import control
 from tests.support.jobs import job_spec
@@ -150,6 +153,22 @@ def test_a_stream_tells_what_happened_and_closes(scope, job_id):
         control.request_cancel(session, job_id)
     first, *_, last = read_stream(scope, job_id, seq=0)
     assert '<hx-partial hx-target="#status"' in first.raw_data
+    assert last.event == sse.CLOSED
+
+
+def test_curves_hear_of_speed_before_the_page_is_told(scope, job_id):
+    with scope() as session:
+        claim = attempts.claim(session, job_id=job_id, attempt=1, owner="told:1:1")
+        assert claim is not None
+        told = {"done": 5, "total": 10, "unit": "tokens", "rate": 2.5, "remaining_seconds": 2.0}
+        event = (EventKind.PROGRESS, datetime.now(UTC), {**told, "phase": "harvesting"})
+        attempts.append_events(session, claim, [event])
+        attempts.succeed(session, claim, {})
+    rows, page, last = read_stream(scope, job_id, seq=0)
+    assert rows.event == sse.ROWS
+    assert rows.id is None
+    assert json.loads(rows.raw_data)["run"]["columns"] == {"rate": [2.5], "share": [0.5]}
+    assert page.id is not None
     assert last.event == sse.CLOSED
 
 

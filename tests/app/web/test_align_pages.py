@@ -1,0 +1,223 @@
+"""Pages of runs: list, live page and its stream, comparison, what moved, samples, features."""
+
+import json
+import re
+
+import pytest
+
+from app.services import catalog
+from tests.support.builders import MODEL_ID, SAE_ID, publish_sample
+from tests.support.told_drifts import publish_drift
+from tests.support.told_runs import (
+    fail_run,
+    start_run,
+    tell_steps,
+    told_run,
+    told_sft,
+    told_spec,
+)
+
+HTMX = {"HX-Request": "true", "HX-Request-Type": "partial"}
+FEATURE = f"/{MODEL_ID}/{SAE_ID}/0"
+
+
+@pytest.fixture(scope="module")
+def told(scope):
+    """A finished run of each of two methods, a running one, a failed one, a fine-tuning one."""
+    with scope() as session:
+        publish_sample(session)
+    ids = {}
+    with scope() as session:
+        harvest_id = catalog.list_harvests(session)[0].harvest_id
+        ids["fpo"] = told_run(session, "fpo", steps=60)
+        ids["dpo"] = told_run(session, "dpo", steps=40, seed=1)
+        publish_drift(session, run_job_id=ids["fpo"], harvest_id=harvest_id)
+        for name, spec in (("running", told_spec("fpo")), ("failed", told_spec("tdpo2"))):
+            claim = start_run(session, spec)
+            tell_steps(session, claim, spec, first=0, last=25, total=60)
+            if name == "failed":
+                fail_run(session, claim)
+            ids[name] = claim.job_id
+        ids["sft"] = start_run(session, told_sft()).job_id
+    return ids
+
+
+def test_the_list_shows_runs_with_their_last_numbers(client, told):
+    text = client.get("/align").text
+    for job_id in told.values():
+        assert f'href="/align/{job_id}"' in text
+    assert "Training diverged" in text
+    row = text[text.index(f'id="run-{told["fpo"]}"') :]
+    assert "demo preferences" in row
+    assert re.search(r"[\d.]+% → </span><b class=\"strong\">[\d.]+%", row)
+    only = client.get("/align?kind=sft").text
+    assert f'href="/align/{told["sft"]}"' in only
+    assert f'href="/align/{told["fpo"]}"' not in only
+
+
+def test_a_finished_run_is_drawn_without_a_script_and_has_no_stream(client, told):
+    text = client.get(f"/align/{told['fpo']}").text
+    assert "hx-sse:connect" not in text
+    assert text.count("<polyline") >= 15
+    for name in ("loss", "rewards/chosen", "logps/rejected", "eval_probe_kl/forward"):
+        assert name in text
+    assert f"feature_divergence/{SAE_ID}/chosen" in text
+    assert "120 trained on, 24 held out, 3 rows refused" in text
+    assert f"jobs/{told['fpo']}/tensorboard" in text
+    assert f'href="{FEATURE}"' in text
+    assert 'id="resume"' not in text
+
+
+def test_a_running_run_has_a_stream_from_what_it_shows_and_can_be_stopped(client, told):
+    text = client.get(f"/align/{told['running']}").text
+    assert re.search(rf'hx-sse:connect="/align/{told["running"]}/live\?after=\d+"', text)
+    assert 'id="stop-now"' in text
+    assert "25<span> / 60</span>" in text
+    assert "1 min 10 s" in text
+
+
+def test_a_failed_run_says_why_and_what_to_do(client, told):
+    text = client.get(f"/align/{told['failed']}").text
+    assert "Training diverged" in text
+    assert "The loss of step 13 is not finite" in text
+    assert "Lower the learning rate" in text
+    assert 'id="resume"' in text
+
+
+def test_a_fine_tuning_run_has_no_preferences(client, told):
+    text = client.get(f"/align/{told['sft']}").text
+    assert "rewards/chosen" not in text
+    assert "Held-out loss" in text
+    assert "moved-most" not in text
+
+
+def test_the_history_is_a_table_for_the_script(client, told):
+    answer = client.get(f"/align/{told['fpo']}/history").json()
+    table = answer["tables"]["run"]
+    assert table["steps"] == list(range(61))
+    assert table["columns"]["loss"][0] is None
+    assert len(table["columns"]["loss"]) == 61
+
+
+def test_the_stream_tells_rows_then_the_page_and_resumes(client, scope, told):
+    answer = client.get(f"/align/{told['failed']}/live")
+    events = answer.text.split("\n\n")
+    rows = next(e for e in events if e.startswith("event: rows"))
+    data = json.loads(next(li for li in rows.splitlines() if li.startswith("data: "))[6:])
+    assert data["run"]["steps"] == list(range(26))
+    assert "id:" not in rows
+    assert '<hx-partial hx-target="#run-stats"' in answer.text
+    newest = re.findall(r"^id: (\d+)$", answer.text, re.MULTILINE)[-1]
+    again = client.get(f"/align/{told['failed']}/live", headers={"Last-Event-ID": newest}).text
+    assert "event: rows" not in again
+    assert "event: closed" in again
+
+
+def test_settings_and_numbers_are_files(client, told):
+    config = client.get(f"/align/{told['fpo']}/config.json")
+    assert "attachment" in config.headers["content-disposition"]
+    assert config.json()["method"] == "fpo"
+    csv = client.get(f"/align/{told['fpo']}/metrics.csv")
+    assert csv.headers["content-type"].startswith("text/csv")
+    assert csv.text.startswith("step,")
+    assert len(client.get(f"/align/{told['fpo']}/metrics.jsonl").text.splitlines()) == 61
+    assert client.get(f"/align/{told['fpo']}/metrics.xml").status_code == 422
+
+
+def test_runs_are_compared_on_the_same_axes(client, told):
+    path = f"/align/compare?run={told['fpo']}&run={told['dpo']}"
+    text = client.get(path).text
+    assert "Accuracy against KL" in text
+    assert '<code>method</code></th><td class="num mono">fpo</td><td class="num mono">dpo' in text
+    source = re.search(r'<live-plots src="([^"]+)"', text)
+    assert source
+    tables = client.get(source[1].replace("&amp;", "&")).json()["tables"]
+    assert tables.keys() == {str(told["fpo"]), str(told["dpo"])}
+
+
+@pytest.mark.parametrize("chosen", ["", "?run=1", "?" + "&".join(f"run={i}" for i in range(9))])
+def test_too_few_or_too_many_runs_lead_back_to_the_list(client, chosen):
+    answer = client.get(f"/align/compare{chosen}")
+    assert answer.status_code == 200
+    assert "Tick from 2 to 6 runs in the list." in answer.text
+
+
+def test_what_moved_is_listed_sorted_and_filtered(client, told):
+    path = f"/align/{told['fpo']}/moved"
+    text = client.get(path).text
+    first = re.search(
+        r"<tbody>\s*<tr>\s*<td>.*?</td>", text[text.index("drift-table") :], re.DOTALL
+    )
+    assert first
+    assert f'href="{FEATURE}?run={told["fpo"]}&amp;show=delta"' in first.group()
+    assert "81.2%" in text
+    by_index = client.get(f"{path}?sort=index&dir=asc").text
+    assert by_index.index("index&amp;dir=desc") > 0
+    held = client.get(f"{path}?treatment=held").text
+    assert held.count("show=delta") == 1
+    none = client.get(f"{path}?words=nothing").text
+    assert "No feature passes these filters." in none
+    wrong = client.get(f"{path}?dmin=x")
+    assert wrong.status_code == 422
+    assert "Write a percentage from 0 to 100." in wrong.text
+
+
+def test_a_measurement_is_started_from_the_page(client, told):
+    path = f"/align/{told['dpo']}/moved"
+    assert 'id="measure"' in client.get(path).text
+    answer = client.post(f"/align/{told['dpo']}/drift", follow_redirects=False)
+    assert answer.status_code == 303
+    text = client.get(path).text
+    assert 'id="measure"' not in text
+    assert "Base and aligned model are being compared" in text
+    assert 'hx-trigger="every 2s"' in text
+
+
+@pytest.mark.parametrize("name", ["running", "sft"])
+def test_a_run_without_an_aligned_model_says_why_nothing_is_compared(client, told, name):
+    text = client.get(f"/align/{told[name]}/moved").text
+    assert 'id="measure"' not in text
+    assert "To the run" in text
+
+
+def test_samples_stand_side_by_side_with_what_differs(client, told):
+    text = client.get(f"/align/{told['fpo']}/samples").text
+    assert "What is the capital of France?" in text
+    assert "<mark> on what you mean by</mark>" in text
+    assert "the same text" in text
+    assert "cut at the limit" in text
+
+
+def test_a_feature_has_its_drift_and_its_contexts_in_both_models(client, told):
+    text = client.get(FEATURE).text
+    assert f"/align/{told['fpo']}/moved?sae={SAE_ID}" in text
+    assert "+1.5" in text
+    changed = client.get(f"{FEATURE}?run={told['fpo']}&show=delta").text
+    assert re.search(r'<i class="n\d+', changed)
+    assert "<b>−" in changed
+    raw = client.get(f"{FEATURE}?run={told['fpo']}&show=delta&view=raw").text
+    assert "the change of its activation" in raw
+    assert re.search(r"\t[+-]\d", raw)
+    aligned = client.get(f"{FEATURE}?run={told['fpo']}&show=aligned&band=random")
+    assert aligned.status_code == 200
+
+
+def test_a_feature_of_no_such_run_is_shown_as_the_base_reads_it(client, told):
+    text = client.get(f"{FEATURE}?run=99999&show=delta").text
+    assert not re.search(r'<i class="n\d+', text)
+
+
+def test_a_run_stops_and_goes_on(client, told, scope):
+    path = f"/align/{told['sft']}"
+    stopped = client.post(f"{path}/stop", headers=HTMX)
+    assert 'id="run-state"' in stopped.text
+    assert "The run stops at its next step" in stopped.text
+    assert "stopping" in client.get(path).text
+    again = client.post(f"{path}/resume", headers=HTMX)
+    assert again.status_code == 409
+
+
+def test_another_job_is_no_run(client):
+    assert client.get("/align/999999").status_code == 404
+    assert client.get("/align/999999/live").status_code == 404
+    assert client.get("/align/words").status_code == 404
