@@ -58,10 +58,20 @@ def foremost(cards: Sequence[ExplanationCard]) -> ExplanationCard | None:
 
 
 def foremost_of(
-    session: Session, *, model_id: str, sae_id: str, indices: Collection[int]
+    session: Session,
+    *,
+    model_id: str,
+    sae_id: str,
+    indices: Collection[int],
+    words: str | None = None,
 ) -> dict[int, ExplanationCard]:
-    """The explanation that stands for each of these features; those without one are absent."""
-    found = explanations.of_features(session, model_id=model_id, sae_id=sae_id, indices=indices)
+    """The explanation that stands for each of these features; those without one are absent.
+
+    With ``words`` it is the foremost of those that hold them.
+    """
+    found = explanations.of_features(
+        session, model_id=model_id, sae_id=sae_id, indices=indices, words=words
+    )
     by_feature: dict[int, list[ExplanationCard]] = {}
     for card in found:
         by_feature.setdefault(card.feature.index, []).append(card)

@@ -109,7 +109,11 @@ def list_features(request: Request, session: SessionDep, model_id: str, sae_id: 
             cards,
             words,
             explanations.foremost_of(
-                session, model_id=model_id, sae_id=sae_id, indices=[c.stats.index for c in cards]
+                session,
+                model_id=model_id,
+                sae_id=sae_id,
+                indices=[card.stats.index for card in cards],
+                words=form.query.explained,
             ),
             base=base,
             suffix=_suffix(harvest_id),

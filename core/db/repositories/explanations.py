@@ -192,15 +192,25 @@ def current(
 
 
 def of_features(
-    session: Session, *, model_id: str, sae_id: str, indices: Collection[int]
+    session: Session,
+    *,
+    model_id: str,
+    sae_id: str,
+    indices: Collection[int],
+    words: str | None = None,
 ) -> tuple[ExplanationCard, ...]:
-    """Present explanations of these features with their scores, by feature, the newest first."""
+    """Present explanations of these features with their scores, by feature, the newest first.
+
+    With ``words`` only those that hold them.
+    """
     query = select(*_CARD).where(
         _ROW.model_id == model_id,
         _ROW.sae_id == sae_id,
         _ROW.feature_index.in_(list(indices)),
         _ROW.superseded_by.is_(None),
     )
+    if words:
+        query = query.where(holds(words))
     return _cards(session, query.order_by(_ROW.feature_index, _ROW.id.desc()))
 
 
