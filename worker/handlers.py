@@ -4,6 +4,7 @@ from typing import assert_never
 
 from pydantic import JsonValue
 
+from core.domain.align_jobs import AlignCheckSpec, ContrastSpec, DriftSpec
 from core.domain.alignment import AlignSpec, SftSpec
 from core.domain.explain_job import ExplainSpec
 from core.domain.harvest import HarvestSpec
@@ -33,5 +34,17 @@ def run_job(spec: JobSpec, job: JobContext) -> dict[str, JsonValue]:
             from worker.align.run import run_sft
 
             return run_sft(spec, job)
+        case AlignCheckSpec():
+            from worker.align.check import run_check
+
+            return run_check(spec, job)
+        case ContrastSpec():
+            from worker.contrast.run import run_contrast
+
+            return run_contrast(spec, job)
+        case DriftSpec():
+            from worker.drift.run import run_drift
+
+            return run_drift(spec, job)
         case _:
             assert_never(spec)

@@ -15,7 +15,7 @@ from pydantic import JsonValue
 from core.db.repositories import attempts
 from core.db.session import SessionScope
 from core.domain.job import Claim, EventKind, JobFailure, Progress
-from core.errors import Cancelled, ClaimLost
+from core.errors import Cancelled, ClaimLost, DatabaseUnavailable
 from core.explaining.keys import KeyRing
 
 RATE_WINDOW_SECONDS = 30.0
@@ -63,6 +63,8 @@ class JobContext:
         open_scope: transactions for facts that stay true whoever holds the claim, such as an
             answer that was paid for.
         keys: opens API keys of endpoints; None where no job needs any.
+        each_step_once: set by jobs whose metrics come by ascending step: a step that is stored
+            is never stored again, whatever a crash left undone.
     """
 
     def __init__(
@@ -81,6 +83,7 @@ class JobContext:
         self.scope = attempts.fenced(scope, claim)
         self.open_scope = scope
         self.keys = keys
+        self.each_step_once = False
         self._stop = stop or threading.Event()
         self._lock = threading.RLock()
         self._pending: deque[_Pending] = deque()
@@ -96,6 +99,11 @@ class JobContext:
     def job_id(self) -> int:
         """Number of the job."""
         return self.claim.job_id
+
+    @property
+    def data_dir(self) -> Path:
+        """Sparsight's data folder, which holds the jobs' folders as ``jobs/<number>``."""
+        return self.work_dir.parents[1]
 
     def check(self) -> None:
         """Raise Cancelled if the job is to stop; cheap enough to be called for every batch."""
@@ -163,9 +171,16 @@ class JobContext:
         with self._lock:
             events = self._take()
             self._written = time.monotonic()
-            if events:
+            if not events:
+                return
+            try:
                 with self.open_scope() as session:
-                    attempts.append_events(session, self.claim, events)
+                    attempts.append_events(
+                        session, self.claim, events, each_step_once=self.each_step_once
+                    )
+            except DatabaseUnavailable:
+                self._pending.extendleft(reversed(events))
+                raise
 
     def __enter__(self) -> "JobContext":
         self.work_dir.mkdir(parents=True, exist_ok=True)

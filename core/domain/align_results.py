@@ -32,6 +32,11 @@ class ContrastValues:
         fires: Bool[np.ndarray, " feature"] = self.density > 0
         return fires
 
+    @property
+    def finite(self) -> bool:
+        """Whether every mean is a number; a model in too narrow a format may give none."""
+        return bool(np.isfinite(self.mean_chosen).all() and np.isfinite(self.mean_rejected).all())
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContrastSaeResult:

@@ -7,7 +7,8 @@ from typing import Annotated, TypeAlias, assert_never
 
 from pydantic import Field, JsonValue, TypeAdapter, ValidationError
 
-from core.domain.alignment import AlignSpec, SftSpec
+from core.domain.align_jobs import AlignCheckSpec, ContrastSpec, DriftSpec
+from core.domain.alignment import AlignSpec, SftSpec, preference_name
 from core.domain.corpus import corpus_name
 from core.domain.explain_job import ExplainSpec
 from core.domain.harvest import HarvestSpec
@@ -15,7 +16,8 @@ from core.domain.views import LogLine
 from core.errors import Invalid
 
 JobSpec: TypeAlias = Annotated[
-    HarvestSpec | ExplainSpec | AlignSpec | SftSpec, Field(discriminator="kind")
+    HarvestSpec | ExplainSpec | AlignSpec | SftSpec | AlignCheckSpec | ContrastSpec | DriftSpec,
+    Field(discriminator="kind"),
 ]
 
 _SPEC: TypeAdapter[JobSpec] = TypeAdapter(JobSpec)
@@ -213,5 +215,13 @@ def job_title(spec: JobSpec) -> str:
             return f"Align {spec.model_id} with {spec.method.value.upper()}"
         case SftSpec():
             return f"Fine-tune {spec.model_id} on conversations"
+        case AlignCheckSpec(run=AlignSpec() as run):
+            return f"Check the settings of aligning {run.model_id}"
+        case AlignCheckSpec(run=run):
+            return f"Check the settings of fine-tuning {run.model_id}"
+        case ContrastSpec():
+            return f"Contrast features of {spec.model_id} on {preference_name(spec.data)}"
+        case DriftSpec():
+            return f"Measure what moved in {spec.aligned_id}"
         case _:
             assert_never(spec)

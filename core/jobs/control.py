@@ -11,7 +11,7 @@ from core.jobs.engine import enqueue
 def queue_of(spec: JobSpec) -> JobQueue:
     """The resource that a job needs."""
     match spec.kind:
-        case "harvest" | "align" | "sft":
+        case "harvest" | "align" | "sft" | "align_check" | "contrast" | "drift":
             return JobQueue.GPU
         case "explain":
             return JobQueue.LLM

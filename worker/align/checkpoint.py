@@ -8,7 +8,7 @@ import json
 import re
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -47,18 +47,33 @@ def save_checkpoint(
     keep: int,
     is_main: bool,
 ) -> None:
-    """Write a checkpoint and remove the oldest; every process calls it, one writes."""
+    """Write a checkpoint and remove the oldest; every process calls it, one writes.
+
+    One of the same step and settings is left as it is, so that a crash cannot find it replaced
+    by half.
+    """
+    if _is_there(folder, position):
+        return
     weights = get_model_state_dict(policy, options=_FULL)
     moments = get_optimizer_state_dict(policy, optimizer, options=_FULL)
     if not is_main:
         return
-    with new_folder(folder / f"step-{position.step:08d}") as partial:
+    with new_folder(folder / _name(position.step)) as partial:
         save_file(_distinct(weights), partial / "weights.safetensors")
         torch.save({"optimizer": moments, "rng": _random_state()}, partial / "state.pt")
-        text = json.dumps({"step": position.step, "identity": position.identity})
+        text = json.dumps(asdict(position))
         (partial / "position.json").write_text(text, encoding="utf-8")
     for old in _found(folder)[:-keep]:
         shutil.rmtree(old)
+
+
+def _is_there(folder: Path, position: Position) -> bool:
+    path = folder / _name(position.step) / "position.json"
+    return path.is_file() and json.loads(path.read_text(encoding="utf-8")) == asdict(position)
+
+
+def _name(step: int) -> str:
+    return f"step-{step:08d}"
 
 
 def latest_checkpoint(folder: Path) -> Path | None:

@@ -101,8 +101,8 @@ def align_model(
     train_pairs = data.train[: spec.max_pairs]
     held_out = data.held_out[: spec.training.max_eval]
     encoded, cut = _encode(spec, (*train_pairs, *held_out), loaded=loaded, data=data, stage=stage)
-    policy = _policy(loaded, spec.dtype)
-    cache, probe = _prepare_reference(
+    policy = open_policy(loaded, spec.dtype)
+    cache, probe = prepare_reference(
         spec=spec,
         encoded=encoded,
         n_train=len(train_pairs),
@@ -111,8 +111,8 @@ def align_model(
         stage=stage,
         loaded=loaded,
     )
-    online = _online(spec, policy, encoded, constraints, stage)
-    adapted = _make_trainable(policy, spec.training)
+    online = keep_online(spec, policy, encoded, constraints, stage)
+    adapted = make_trainable(policy, spec.training)
 
     def objective(places: range) -> PreferenceObjective:
         return PreferenceObjective(
@@ -162,9 +162,9 @@ def tune_model(
     )
     cut = count_truncation(encoded).sentence()
     _announce(stage, loaded, data, cut)
-    _check_lengths(spec.max_length, loaded)
-    policy = _policy(loaded, spec.dtype)
-    adapted = _make_trainable(policy, spec.training)
+    check_lengths(spec.max_length, loaded)
+    policy = open_policy(loaded, spec.dtype)
+    adapted = make_trainable(policy, spec.training)
 
     def objective(sequences: Sequence[TokenSequence]) -> ConversationObjective:
         return ConversationObjective(
@@ -205,7 +205,8 @@ def _announce(
     stage.observer.log(cut)
 
 
-def _check_lengths(max_length: int, loaded: LoadedModel) -> None:
+def check_lengths(max_length: int, loaded: LoadedModel) -> None:
+    """Refuse texts that are longer than the model reads."""
     if max_length > loaded.info.context_limit:
         raise Invalid(
             f"max_length is {max_length}, but the model reads {loaded.info.context_limit} tokens.",
@@ -225,11 +226,11 @@ def _encode(
     encoded = encode_pairs(pairs, tokenizer=loaded.tokenizer, lengths=spec.lengths)
     cut = count_truncation(sides(encoded)).sentence()
     _announce(stage, loaded, data, cut)
-    _check_lengths(spec.lengths.max_length, loaded)
+    check_lengths(spec.lengths.max_length, loaded)
     return encoded, cut
 
 
-def _policy(loaded: LoadedModel, dtype: Dtype) -> Policy:
+def open_policy(loaded: LoadedModel, dtype: Dtype) -> Policy:
     """The model with dropout off, which passes through ``train`` mode for checkpointing only."""
     check_head(loaded.model)
     for module in loaded.model.modules():
@@ -242,7 +243,7 @@ def _policy(loaded: LoadedModel, dtype: Dtype) -> Policy:
     return Policy(loaded.model, compute=compute)
 
 
-def _prepare_reference(
+def prepare_reference(
     *,
     spec: AlignSpec,
     encoded: Sequence[TokenPair],
@@ -326,13 +327,14 @@ def _grow(
     stage.accelerator.wait_for_everyone()
 
 
-def _online(
+def keep_online(
     spec: AlignSpec,
     policy: Policy,
     encoded: Sequence[TokenPair],
     constraints: Sequence[Constraint],
     stage: Stage,
 ) -> OnlineReference | None:
+    """A frozen copy of the policy, for methods that compare whole distributions; else None."""
     if not spec.needs_online_reference:
         return None
     stage.observer.log(
@@ -347,7 +349,7 @@ def _online(
     )
 
 
-def _make_trainable(policy: Policy, spec: TrainingSpec) -> PeftModel | None:
+def make_trainable(policy: Policy, spec: TrainingSpec) -> PeftModel | None:
     """Open all weights, or put adapters in; then checkpointing, if wanted."""
     adapted = None
     if spec.lora is None:
@@ -368,10 +370,10 @@ def _adapt(policy: Policy, spec: LoraSpec, *, seed: int) -> PeftModel:
 def _identity(
     spec: AlignSpec | SftSpec, loaded: LoadedModel, data: str, saes: Sequence[str]
 ) -> str:
-    """Everything that a run's trajectory follows from."""
+    """Everything that a run's trajectory follows from; what comes after it is left out."""
     return canonical(
         {
-            "spec": spec.model_dump(mode="json"),
+            "spec": spec.model_dump(mode="json", exclude={"measure_drift"}),
             "model": loaded.info.revision,
             "data": data,
             "saes": list(saes),

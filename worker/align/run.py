@@ -6,15 +6,14 @@ from dataclasses import asdict
 from pathlib import Path
 
 import fasteners
-import torch
 from accelerate import Accelerator
 from pydantic import JsonValue, TypeAdapter
 
-from core.db.repositories import jobs
+from core.db.repositories import attempts
 from core.domain.alignment import AlignSpec, SftSpec
-from core.domain.job import EventKind
 from core.domain.model import Dtype
 from core.errors import Cancelled, Conflict, SparsightError
+from core.jobs.align_follow import submit_drift
 from worker.align.constraint import Constraint, encoder_of, make_constraint
 from worker.align.launch import make_accelerator, raise_for, run_processes
 from worker.align.metrics import read_from, read_metrics
@@ -27,6 +26,7 @@ from worker.progress import JobContext
 from worker.sae.load import check_fits, load_sae
 
 RESULT, FAILURE, SPEC = "result.json", "failure.json", "spec.json"
+DRIFT = "drift"  # the item that names the job after this one
 _RESULT: TypeAdapter[RunResult] = TypeAdapter(RunResult)
 
 
@@ -34,10 +34,13 @@ def run_align(spec: AlignSpec, job: JobContext) -> dict[str, JsonValue]:
     """Run preference optimisation as a job; resumes where an earlier attempt stopped.
 
     Returns:
-        ``model_dir``, ``steps``, counts of the data, bytes of the reference cache, and the last
-        evaluation's numbers.
+        ``model_dir``, ``steps``, counts of the data, bytes of the reference cache, the last
+        evaluation's numbers, and ``drift_job``, which measures what moved, if it is wanted.
     """
-    return _run(spec, job)
+    result = _run(spec, job)
+    if spec.measure_drift:
+        result["drift_job"] = _follow(spec, job, str(result["model_dir"]))
+    return result
 
 
 def run_sft(spec: SftSpec, job: JobContext) -> dict[str, JsonValue]:
@@ -71,12 +74,18 @@ def execute(
     )
     if isinstance(spec, SftSpec):
         talks = load_conversations(spec.data)
-        loaded = _load(spec, cache_dir, accelerator.device)
+        loaded = load_run_model(spec, cache_dir, str(accelerator.device))
         return tune_model(spec, loaded=loaded, data=talks, stage=stage)
     pairs = load_preferences(spec.data, data_dir=folder.parents[1])
-    loaded = _load(spec, cache_dir, accelerator.device)
+    loaded = load_run_model(spec, cache_dir, str(accelerator.device))
     constraints = load_constraints(spec, loaded, cache_dir=cache_dir)
     return align_model(spec, loaded=loaded, constraints=constraints, data=pairs, stage=stage)
+
+
+def load_run_model(spec: AlignSpec | SftSpec, cache_dir: Path, device: str) -> LoadedModel:
+    """The model that is trained; trained weights are float32, those below adapters as set."""
+    dtype = Dtype.FLOAT32 if spec.training.lora is None else spec.dtype
+    return load_model(spec.model, dtype=dtype, device=device, cache_dir=cache_dir)
 
 
 def load_constraints(
@@ -104,8 +113,10 @@ class JobSink:
     def __init__(self, job: JobContext, folder: Path) -> None:
         self._job = job
         self._folder = folder
+        job.each_step_once = True
         job.flush()
-        self._last = max(_metric_steps(job), default=-1)
+        with job.open_scope() as session:
+            self._last = attempts.last_step(session, job.job_id)
         self._read = 0
         self._moved = ""
         self.wrote_step()
@@ -146,6 +157,17 @@ class JobSink:
         if text != self._moved:
             self._job.finish_item("moved", json.loads(text))
             self._moved = text
+
+
+def _follow(spec: AlignSpec, job: JobContext, model_dir: str) -> int:
+    """Queue the drift of this run, once whatever the number of attempts."""
+    earlier = job.finished_items().get(DRIFT)
+    if isinstance(earlier, int):
+        return earlier
+    with job.scope() as session:
+        drift_job = submit_drift(session, spec, run_job_id=job.job_id, model_dir=model_dir)
+        attempts.finish_item(session, job.claim, key=DRIFT, result=drift_job)
+    return drift_job
 
 
 def _run(spec: AlignSpec | SftSpec, job: JobContext) -> dict[str, JsonValue]:
@@ -210,26 +232,6 @@ def _kinds(base: type[SparsightError]) -> Iterator[type[SparsightError]]:
     yield base
     for kind in base.__subclasses__():
         yield from _kinds(kind)
-
-
-def _load(spec: AlignSpec | SftSpec, cache_dir: Path, device: torch.device) -> LoadedModel:
-    """Weights that train are float32; below adapters they keep the run's format."""
-    dtype = Dtype.FLOAT32 if spec.training.lora is None else spec.dtype
-    return load_model(spec.model, dtype=dtype, device=str(device), cache_dir=cache_dir)
-
-
-def _metric_steps(job: JobContext) -> Iterator[int]:
-    seq = 0
-    while True:
-        with job.scope() as session:
-            events = jobs.events_after(session, job.job_id, seq=seq)
-        if not events:
-            return
-        seq = events[-1].seq
-        for event in events:
-            step = event.payload.get("step")
-            if event.kind is EventKind.METRIC and isinstance(step, int):
-                yield step
 
 
 def _summary(result: RunResult, folder: Path) -> dict[str, JsonValue]:

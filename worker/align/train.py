@@ -95,7 +95,7 @@ def train(
             good step.
         Conflict: the checkpoint is of other settings.
     """
-    loop = _Loop(
+    loop = Loop(
         policy=policy,
         objective=objective,
         spec=spec,
@@ -122,7 +122,7 @@ def train(
     return Trained(policy=loop.policy, steps=step)
 
 
-class _Loop:
+class Loop:
     """Policy, optimiser and processes of one run."""
 
     def __init__(
@@ -185,12 +185,16 @@ class _Loop:
 
     def step(self, step: int) -> dict[str, float]:
         """One optimiser step; its numbers."""
+        return self.step_on(items_of_step(step, len(self._objective), self._spec), step)
+
+    def step_on(self, items: Sequence[int], step: int) -> dict[str, float]:
+        """One optimiser step on given items, with the learning rate of step ``step``."""
         started = time.monotonic()
         self.policy.train()
         rate = learning_rate(self._spec.optimizer, step=step, total=self.total)
         set_learning_rate(self._optimizer, rate)
         with memory_errors("training"):
-            sums = self._accumulate(items_of_step(step, len(self._objective), self._spec))
+            sums = self._accumulate(items)
             loss = _finite(sums.mean("loss"), "loss", step)
             limit = self._spec.optimizer.max_grad_norm or math.inf
             norm = _finite(clip_gradients(self.policy, limit), "gradient", step)

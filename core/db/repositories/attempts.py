@@ -15,7 +15,7 @@ from sqlalchemy import func, select, text, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Session
 
-from core.db.models.job import Job, JobItem
+from core.db.models.job import Job, JobEvent, JobItem
 from core.db.repositories.job_events import Payload, append_state, close, insert_events
 from core.db.session import SessionScope
 from core.domain.job import Claim, EventKind, JobFailure, JobState
@@ -78,9 +78,26 @@ def fenced(scope: SessionScope, claim: Claim) -> SessionScope:
 
 
 def append_events(
-    session: Session, claim: Claim, events: Sequence[tuple[EventKind, datetime, Payload]]
+    session: Session,
+    claim: Claim,
+    events: Sequence[tuple[EventKind, datetime, Payload]],
+    *,
+    each_step_once: bool = False,
 ) -> None:
-    """Add events of the attempt, and take the newest progress among them into the job's row."""
+    """Add events of the attempt, and take the newest progress among them into the job's row.
+
+    Args:
+        session: the transaction.
+        claim: the attempt's.
+        events: in order.
+        each_step_once: the job's metrics come by ascending step, so that one whose step is not
+            above the newest stored one was stored before and is left out.
+    """
+    if each_step_once:
+        session.execute(select(Job.id).where(*_mine(claim)).with_for_update())
+        events = _without_stored_steps(session, claim.job_id, events)
+        if not events:
+            return
     progress = [payload for kind, _, payload in events if kind is EventKind.PROGRESS]
     values = {"progress": dict(progress[-1])} if progress else {}
     counted = update(Job).where(*_mine(claim)).values(last_seq=Job.last_seq + len(events), **values)
@@ -88,6 +105,19 @@ def append_events(
     if last is None:
         raise _lost(claim)
     insert_events(session, claim.job_id, last, events)
+
+
+def last_step(session: Session, job_id: int) -> int:
+    """The step of the newest metric of a job; -1 before the first."""
+    query = (
+        select(JobEvent.payload)
+        .where(JobEvent.job_id == job_id, JobEvent.kind == EventKind.METRIC)
+        .order_by(JobEvent.seq.desc())
+        .limit(1)
+    )
+    newest = session.execute(query).scalar_one_or_none()
+    step = None if newest is None else newest.get("step")
+    return step if isinstance(step, int) else -1
 
 
 def finish_item(session: Session, claim: Claim, *, key: str, result: JsonValue) -> None:
@@ -186,6 +216,21 @@ def lock_attempt(session: Session, *, job_id: int, attempt: int) -> tuple[JobSta
     if row is None:
         return None
     return JobState(row.state), Claim(job_id=job_id, attempt=attempt, epoch=row.epoch)
+
+
+def _without_stored_steps(
+    session: Session, job_id: int, events: Sequence[tuple[EventKind, datetime, Payload]]
+) -> list[tuple[EventKind, datetime, Payload]]:
+    last = last_step(session, job_id)
+    kept = []
+    for event in events:
+        step = event[2].get("step")
+        if event[0] is EventKind.METRIC and isinstance(step, int):
+            if step <= last:
+                continue
+            last = step
+        kept.append(event)
+    return kept
 
 
 def _put_item(

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from core.db.models.catalog import Model, Sae
@@ -25,15 +25,16 @@ def default_saes(
 ) -> tuple[DriftSae, ...]:
     """The SAEs of a constraint set, then every other one with a harvest of the model.
 
-    Each is read on its newest harvest, if it has one. Whether model and SAE are still those of
-    the harvest is found out when they are loaded.
+    Each is read on its newest harvest by the model's newest revision, if it has one. Whether the
+    weights that are loaded are still those of the harvest is found out then.
     """
+    newest = select(func.max(Model.id)).where(Model.model_id == model_id).scalar_subquery()
     query = (
         select(Sae.sae_id, Sae.source, Harvest.id.label("harvest_id"))
         .join(HarvestSae, HarvestSae.sae_pk == Sae.id)
         .join(Harvest, Harvest.id == HarvestSae.harvest_id)
         .join(Model, Model.id == Harvest.model_pk)
-        .where(Model.model_id == model_id, Sae.model_id == model_id)
+        .where(Model.id == newest, Sae.model_id == model_id)
         .order_by(Sae.layer, Sae.sae_id, Harvest.finished_at.desc(), Harvest.id.desc())
     )
     harvested: dict[str, DriftSae] = {}

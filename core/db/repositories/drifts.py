@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from core.db.copy import copy_rows
 from core.db.models.alignment import Drift, DriftEvidence, DriftFeature, DriftPart, DriftSample
 from core.db.models.harvest import Harvest, HarvestSae
+from core.db.models.job import Job
 from core.db.packing.rows import pack_random, pack_rows
 from core.domain.align_results import DriftSaeResult, PlaceValues
 from core.domain.views_drift import (
@@ -61,7 +62,7 @@ def publish(
     """
     row = insert(Drift).values(
         job_id=job_id,
-        run_job_id=run_job_id,
+        run_job_id=_if_there(session, run_job_id),
         identity=identity,
         sampling=None if sampling is None else _sampling_json(sampling),
         spec=spec,
@@ -161,6 +162,10 @@ def cards_of(session: Session, rows: Sequence[Drift]) -> tuple[DriftCard, ...]:
         )
         for row in rows
     )
+
+
+def _if_there(session: Session, job_id: int | None) -> int | None:
+    return session.execute(select(Job.id).where(Job.id == job_id)).scalar_one_or_none()
 
 
 def sampling_of(row: Drift) -> SamplingSettings | None:

@@ -1,0 +1,1 @@
+"""Contrasts: features on chosen against rejected answers."""

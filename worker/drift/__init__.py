@@ -1,0 +1,1 @@
+"""Drifts: what moved between an aligned model and its base."""
