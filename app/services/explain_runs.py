@@ -1,6 +1,6 @@
 """Runs of explanations: settings checked, costed, previewed, submitted, watched and resumed."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from pydantic import ValidationError
@@ -95,8 +95,7 @@ def list_runs(
     session: Session, *, before: int | None = None, limit: int = 50
 ) -> tuple[RunCard, ...]:
     """Runs, the newest first; before is the id of the last one seen."""
-    cards = jobs.list_jobs(session, kind=KIND, before=before, limit=limit)
-    return tuple(_run(session, card) for card in cards)
+    return _runs(session, jobs.list_jobs(session, kind=KIND, before=before, limit=limit))
 
 
 def get_run(session: Session, job_id: int) -> RunPage:
@@ -106,8 +105,9 @@ def get_run(session: Session, job_id: int) -> RunPage:
         NotFound: no such run.
     """
     _spec(session, job_id)
+    (card,) = _runs(session, (jobs.get_card(session, job_id),))
     return RunPage(
-        card=_run(session, jobs.get_card(session, job_id)),
+        card=card,
         distributions=scores.distributions(session, job_id=job_id),
     )
 
@@ -138,10 +138,35 @@ def preview(
     )
 
 
-def _run(session: Session, card: JobCard) -> RunCard:
-    spec = ExplainSpec.model_validate(jobs.get_spec(session, card.job_id))
-    ids = [card.job_id]
-    made = scores.count_of_jobs(session, ids).get(card.job_id, (0, 0))
+def _runs(session: Session, cards: Sequence[JobCard]) -> tuple[RunCard, ...]:
+    """Runs of these jobs, in their order; every number is read once for all of them."""
+    ids = [card.job_id for card in cards]
+    made = scores.count_of_jobs(session, ids)
+    failures = jobs.item_failures(session, ids)
+    inside = scores.item_failures(session, ids)
+    spent = answers.spending_of(session, ids)
+    return tuple(
+        _run(
+            card,
+            ExplainSpec.model_validate(jobs.get_spec(session, card.job_id)),
+            made=made.get(card.job_id, (0, 0)),
+            failures=failures.get(card.job_id, _NO_FAILURES),
+            inside=inside.get(card.job_id, _NO_FAILURES),
+            spending=spent.get(card.job_id, Spending()),
+        )
+        for card in cards
+    )
+
+
+def _run(
+    card: JobCard,
+    spec: ExplainSpec,
+    *,
+    made: tuple[int, int],
+    failures: Mapping[str, int],
+    inside: Mapping[str, int],
+    spending: Spending,
+) -> RunCard:
     return RunCard(
         job=card,
         model_id=spec.model_id,
@@ -150,9 +175,9 @@ def _run(session: Session, card: JobCard) -> RunCard:
         budget=spec.budget,
         n_explanations=made[0],
         n_scores=made[1],
-        failures=jobs.item_failures(session, ids).get(card.job_id, _NO_FAILURES),
-        item_failures=scores.item_failures(session, card.job_id),
-        spending=answers.spending_of(session, ids).get(card.job_id, Spending()),
+        failures=failures,
+        item_failures=inside,
+        spending=spending,
     )
 
 

@@ -7,7 +7,7 @@ from statistics import median
 from typing import Any
 
 from pydantic import TypeAdapter
-from sqlalchemy import func, select
+from sqlalchemy import BigInteger, cast, func, select, true
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -123,13 +123,23 @@ def count_of_jobs(session: Session, job_ids: Sequence[int]) -> dict[int, tuple[i
     }
 
 
-def item_failures(session: Session, job_id: int) -> dict[str, int]:
-    """Contexts that failed inside a job's scores, by code, commonest first."""
-    query = select(_ROW.score["failures"]).where(_ROW.job_id == job_id)
-    counts: Counter[str] = Counter()
-    for failures in session.execute(query).scalars():
-        counts.update(failures)
-    return dict(counts.most_common())
+def item_failures(session: Session, job_ids: Sequence[int]) -> dict[int, dict[str, int]]:
+    """Contexts that failed inside each job's scores, by code, commonest first."""
+    each = func.jsonb_each_text(_ROW.score["failures"]).table_valued("key", "value").lateral()
+    total = func.sum(cast(each.c.value, BigInteger)).label("n")
+    query = (
+        select(_ROW.job_id, each.c.key, total)
+        .select_from(_ROW)
+        .join(each, true())
+        .where(_ROW.job_id.in_(list(job_ids)))
+        .group_by(_ROW.job_id, each.c.key)
+        .order_by(_ROW.job_id, total.desc(), each.c.key)
+    )
+    found: dict[int, dict[str, int]] = {}
+    for job_id, code, n in session.execute(query):
+        if job_id is not None:
+            found.setdefault(job_id, {})[code] = int(n)
+    return found
 
 
 def distributions(

@@ -1,0 +1,301 @@
+"""Runs of explanations: the overview with scores spread out, the form of a run, its live page."""
+
+import time
+from collections.abc import AsyncIterator
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Header, Query, Request
+from fastapi.responses import Response
+from fastapi.sse import EventSourceResponse, ServerSentEvent
+from pydantic import ValidationError
+
+from app.deps import ResourcesDep, SessionDep
+from app.services import catalog, endpoints, explain_estimate, explain_runs, explanations, jobs
+from app.services.explain_estimate import RunEstimate
+from app.services.problems import FieldProblem, FieldsInvalid, field_problems
+from app.web import render, run_form, score_charts, sse
+from app.web.i18n import gettext
+from app.web.render import Here
+from app.web.routes.jobs import JobId, PostedDep, existing_job
+from app.web.run_form import RunForm
+from app.web.sse import Look, Tell
+from core.db.session import Session
+from core.domain.explain_job import ExplainSpec, RunBudget
+from core.errors import NotFound
+
+router = APIRouter(prefix="/explanations")
+
+SECTION = "explanations"
+RUNS_SHOWN = 20
+FOUND_SHOWN = 50
+_SHARE_OF_TIME = 0.05  # of a stream that is spent on reading the distributions
+
+
+@router.get("")
+def overview(
+    request: Request,
+    session: SessionDep,
+    q: Annotated[str, Query(max_length=300)] = "",
+    model: Annotated[str, Query(max_length=200)] = "",
+    before: Annotated[int | None, Query(ge=1, le=2**62)] = None,
+) -> Response:
+    """Runs, scores by layer and method, and explanations found by words."""
+    if render.is_partial(request):
+        return _runs_part(request, session, before)
+    models = tuple(card.model_id for card in catalog.list_models(session))
+    chosen = model if model in models else None
+    words = q.strip()
+    found = explanations.search(session, words, model_id=chosen, limit=FOUND_SHOWN) if words else ()
+    spread = explanations.distributions(session, model_id=chosen)
+    return render.page(
+        request,
+        "explain_runs/overview.html",
+        section=SECTION,
+        words_asked=words,
+        found=found,
+        models=models,
+        model=chosen,
+        groups=score_charts.strip_groups(spread),
+        endpoints=endpoints.list_endpoints(session),
+        **_runs(session, before),
+    )
+
+
+@router.get("/new")
+def new(request: Request, session: SessionDep) -> Response:
+    """The form of a new run."""
+    form = run_form.fresh(request.query_params, endpoints.list_endpoints(session))
+    return _form_page(request, session, form)
+
+
+@router.post("/new/estimate")
+def estimate(request: Request, session: SessionDep, posted: PostedDep) -> Response:
+    """What the run in the form will ask and use at most, as a fragment."""
+    shown, problems = _estimate(session, run_form.from_post(posted))
+    return render.page(
+        request,
+        "explain_runs/_estimate.html",
+        section=SECTION,
+        estimate=shown,
+        problems=problems,
+    )
+
+
+@router.post("/new")
+def submit(request: Request, session: SessionDep, posted: PostedDep) -> Response:
+    """Starts a run, or shows the form again with what has to be mended or does not fit."""
+    form = run_form.from_post(posted)
+    if dict(posted).get("action") == "estimate":
+        return _form_page(request, session, form)
+    try:
+        spec = _check(session, form)
+        _refuse_over_budget(session, spec, anyway=form.text("anyway") == "1")
+    except FieldsInvalid as error:
+        return _form_page(request, session, form.with_problems(error.problems), status=422)
+    return render.redirect(request, f"/explanations/runs/{explain_runs.submit(session, spec)}")
+
+
+@router.get("/runs")
+def runs(request: Request) -> Response:
+    """The runs stand on the overview."""
+    return render.redirect(request, "/explanations#runs")
+
+
+@router.get("/runs/{job_id}")
+def show(request: Request, session: SessionDep, job_id: JobId) -> Response:
+    """One run: how far it is, what it found, what failed and what it cost."""
+    return _run_page(request, session, job_id)
+
+
+@router.get("/runs/{job_id}/live", response_class=EventSourceResponse)
+async def live(
+    request: Request,
+    resources: ResourcesDep,
+    job_id: Annotated[int, Depends(existing_job)],
+    after: int = 0,
+    last_event_id: Annotated[str | None, Header()] = None,
+) -> AsyncIterator[ServerSentEvent]:
+    """The run's page as it changes, from the event that the reader saw last."""
+    resumed = last_event_id if last_event_id and last_event_id.isdigit() else None
+    seq = int(resumed) if resumed else after
+    here = render.here(request, section=SECTION)
+    async for message in sse.job_stream(resources, job_id, seq=seq, here=here, tell=run_messages()):
+        yield message
+
+
+@router.post("/runs/{job_id}/cancel")
+def cancel(request: Request, session: SessionDep, job_id: JobId) -> Response:
+    """Asks a run to stop; it can go on later."""
+    page = jobs.cancel(session, job_id)
+    return render.part(
+        request,
+        "explain_runs/_status.html",
+        instead=f"/explanations/runs/{job_id}",
+        toast=gettext("The run stops; what is done stays done."),
+        page=page,
+        run=explain_runs.get_run(session, job_id),
+        form=None,
+        problems=(),
+    )
+
+
+@router.post("/runs/{job_id}/resume")
+def resume(request: Request, session: SessionDep, job_id: JobId, posted: PostedDep) -> Response:
+    """Goes on with a run, under another budget if one is given."""
+    typed = dict(posted)
+    try:
+        budget = _budget(typed) if "with_budget" in typed else None
+        explain_runs.resume(session, job_id, budget=budget)
+    except FieldsInvalid as error:
+        return _run_page(request, session, job_id, form=typed, problems=error.problems, status=422)
+    return render.redirect(request, f"/explanations/runs/{job_id}")
+
+
+def run_messages() -> Tell:
+    """What a stream tells of a run; the distributions as often as reading them is cheap."""
+    due = 0.0
+
+    def tell(session: Session, look: Look, here: Here) -> list[ServerSentEvent]:
+        nonlocal due
+        began = time.monotonic()
+        run = explain_runs.get_run(session, look.page.card.job_id)
+        with_scores = began >= due or not look.page.card.active
+        context = {
+            "here": here,
+            "page": look.page,
+            "run": run,
+            "form": None,
+            "problems": (),
+            "groups": score_charts.strip_groups(run.distributions) if with_scores else None,
+            "lines": sse.log_lines(look),
+        }
+        html = render.fragment("explain_runs/_live.html", context)
+        if with_scores:
+            due = time.monotonic() + (time.monotonic() - began) / _SHARE_OF_TIME
+        return [ServerSentEvent(raw_data=html)]
+
+    return tell
+
+
+def _run_page(
+    request: Request,
+    session: Session,
+    job_id: int,
+    *,
+    form: dict[str, str] | None = None,
+    problems: tuple[FieldProblem, ...] = (),
+    status: int = 200,
+) -> Response:
+    run = explain_runs.get_run(session, job_id)
+    page = jobs.get_job(session, job_id)
+    return render.page(
+        request,
+        "explain_runs/show.html",
+        section=SECTION,
+        status=status,
+        page=page,
+        run=run,
+        form=form,
+        problems=problems,
+        groups=score_charts.strip_groups(run.distributions),
+        endpoint_names={c.endpoint_id: c.name for c in endpoints.list_endpoints(session)},
+    )
+
+
+def _runs(session: Session, before: int | None) -> dict[str, Any]:
+    found = explain_runs.list_runs(session, before=before, limit=RUNS_SHOWN)
+    return {
+        "runs": found,
+        "before": before,
+        "more": found[-1].job.job_id if len(found) == RUNS_SHOWN else None,
+    }
+
+
+def _runs_part(request: Request, session: Session, before: int | None) -> Response:
+    return render.page(
+        request,
+        "explain_runs/_runs.html",
+        section=SECTION,
+        **_runs(session, before),
+    )
+
+
+def _check(session: Session, form: RunForm) -> ExplainSpec:
+    """The settings in the form.
+
+    Raises:
+        FieldsInvalid: with every problem found.
+    """
+    values, problems = form.values()
+    if not form.text("sae"):
+        problems.append(FieldProblem(path="sae", message=gettext("Choose an SAE.")))
+    if problems:
+        raise FieldsInvalid(tuple(problems))
+    try:
+        return explain_runs.check(session, values)
+    except NotFound as error:
+        problem = FieldProblem(path="sae", message=error.message, hint=error.hint)
+        raise FieldsInvalid((problem,)) from error
+
+
+def _estimate(
+    session: Session, form: RunForm
+) -> tuple[RunEstimate | None, tuple[FieldProblem, ...]]:
+    """What the run in the form will use, or what is wrong with the form."""
+    try:
+        spec = _check(session, form)
+    except FieldsInvalid as error:
+        return None, error.problems
+    return explain_estimate.estimate(session, spec), ()
+
+
+def _refuse_over_budget(session: Session, spec: ExplainSpec, *, anyway: bool) -> None:
+    """Refuse a run that its budget would stop, unless that is wanted.
+
+    Raises:
+        FieldsInvalid: the run may need more than its budget allows.
+    """
+    if anyway or spec.budget == RunBudget():
+        return
+    found = explain_estimate.estimate(session, spec)
+    if found.over_budget:
+        raise FieldsInvalid(
+            (
+                FieldProblem(
+                    path="anyway",
+                    message=gettext("The run may need more than its budget allows."),
+                    hint=gettext(
+                        "Raise the budget, choose less, or let it pause when it is spent."
+                    ),
+                ),
+            )
+        )
+
+
+def _budget(typed: dict[str, str]) -> RunBudget:
+    """A new budget for a run.
+
+    Raises:
+        FieldsInvalid: a limit is no number.
+    """
+    given = {name: typed.get(name, "").strip() for name in run_form.BUDGET}
+    try:
+        return RunBudget.model_validate({name: text for name, text in given.items() if text})
+    except ValidationError as error:
+        raise FieldsInvalid(field_problems(error)) from error
+
+
+def _form_page(request: Request, session: Session, form: RunForm, *, status: int = 200) -> Response:
+    shown, problems = _estimate(session, form)
+    models = catalog.list_models(session)
+    return render.page(
+        request,
+        "explain_runs/new.html",
+        section=SECTION,
+        status=status,
+        form=form,
+        saes=tuple(sae for model in models for sae in model.saes if sae.harvest is not None),
+        endpoints=endpoints.list_endpoints(session),
+        estimate=shown,
+        problems=problems,
+    )
