@@ -6,6 +6,10 @@ what="${1:-all}"
 bin=.venv/bin
 export PYTHONDONTWRITEBYTECODE=1
 
+# A process a core; a file's tests stay together, the browser's come last (tests/conftest.py).
+side_by_side=(-n "${SPARSIGHT_TEST_PROCESSES:-logical}" --maxprocesses=4 --dist=loadfile --no-loadscope-reorder)
+export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
+
 step() { printf '\n== %s\n' "$*"; }
 
 if [ "$what" != fast ]; then
@@ -19,14 +23,14 @@ if [ "$what" != fast ]; then
 fi
 case "$what" in
   lint) exit 0 ;;
-  fast) step "tests"; exec $bin/pytest -q -m "not browser and not slow" ;;
+  fast) step "tests"; exec $bin/pytest -q "${side_by_side[@]}" -m "not browser and not slow" ;;
   all)
     if ! command -v chromium >/dev/null && ! command -v chromium-browser >/dev/null && ! command -v google-chrome >/dev/null; then
       echo "The browser tests need Chromium. On Debian and Ubuntu: sudo apt-get install chromium fonts-noto-cjk fonts-noto-color-emoji" >&2
       exit 1
     fi
     step "tests"
-    exec $bin/pytest -q --durations=15
+    exec $bin/pytest -q "${side_by_side[@]}" --durations=25
     ;;
   *) echo "usage: tools/test.sh [all|fast|lint]" >&2; exit 2 ;;
 esac

@@ -54,11 +54,19 @@ def claimed_job(scope: SessionScope, spec: JobSpec, data_dir: Path) -> Iterator[
 
 
 class WorkerProcess:
-    """A real worker, with its output in a file."""
+    """A real worker, with its output in a file; its runner is the real one if that is named."""
 
-    def __init__(self, url: str, data_dir: Path, *, queues: str = "gpu,llm,ctl") -> None:
+    def __init__(
+        self,
+        url: str,
+        data_dir: Path,
+        *,
+        queues: str = "gpu,llm,ctl",
+        runner: str = "tests.support.runner",
+    ) -> None:
         self.log = data_dir / f"worker-{time.monotonic_ns()}.log"
-        command = [sys.executable, "-m", "tests.support.worker", url, str(data_dir), queues]
+        arguments = [url, str(data_dir), queues, runner]
+        command = [sys.executable, "-m", "tests.support.worker", *arguments]
         with self.log.open("w") as log:
             self.process = subprocess.Popen(  # noqa: S603
                 command, cwd=ROOT, stdout=log, stderr=log
@@ -78,10 +86,14 @@ class WorkerProcess:
 
 @contextmanager
 def worker_process(
-    url: str, data_dir: Path, *, queues: str = "gpu,llm,ctl"
+    url: str,
+    data_dir: Path,
+    *,
+    queues: str = "gpu,llm,ctl",
+    runner: str = "tests.support.runner",
 ) -> Iterator[WorkerProcess]:
     """A worker that is stopped at the end of the block."""
-    worker = WorkerProcess(url, data_dir, queues=queues)
+    worker = WorkerProcess(url, data_dir, queues=queues, runner=runner)
     try:
         yield worker
     finally:

@@ -1,4 +1,4 @@
-"""A worker with quick timings whose runners are those of ``tests.support.runner``."""
+"""A worker with quick timings; its runners are ``tests.support.runner`` unless another is named."""
 
 import asyncio
 import sys
@@ -12,9 +12,9 @@ from worker.main import parse_queues, serve
 QUICK = Timing(heartbeat=0.5, fence=4.0, grace=2.0, stall=7.0, reap=2, poll=0.5)
 
 if __name__ == "__main__":
-    url, data_dir, queues = sys.argv[1:]
+    url, data_dir, queues, module = sys.argv[1:]
     configure_logging(level="INFO", json_lines=False)
     settings = Settings(data_dir=Path(data_dir), cache_dir=Path(data_dir) / "cache")
-    runner = (sys.executable, "-m", "tests.support.runner")
+    runner = (sys.executable, "-m", module)
     work = serve(url, queues=parse_queues(queues), settings=settings, runner=runner, timing=QUICK)
     sys.exit(asyncio.run(work))
