@@ -21,6 +21,7 @@ from app.api.document import add_document
 from app.api.guard import RequestGuard, allowed_hosts
 from app.api.routes import add_api
 from app.deps import Resources
+from app.services.preference_uploads import MAX_UPLOAD_BYTES
 from app.web import errors as page_errors
 from app.web.site import add_pages
 from core.db.embedded import database
@@ -77,7 +78,12 @@ def create_app(settings: Settings, *, stopping: threading.Event | None = None) -
         app.add_exception_handler(kind, _answer_error)
     named = (name.strip() for name in settings.allowed_hosts.split(","))
     allowed = allowed_hosts(settings.host, filter(None, named))
-    app.add_middleware(RequestGuard, allowed=allowed, max_body_bytes=MAX_BODY_BYTES)
+    app.add_middleware(
+        RequestGuard,
+        allowed=allowed,
+        max_body_bytes=MAX_BODY_BYTES,
+        uploads={"/preferences/new": MAX_UPLOAD_BYTES},
+    )
     return app
 
 

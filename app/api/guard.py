@@ -9,9 +9,10 @@ browsers send neither header and are not hindered.
 
 import re
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from http import HTTPStatus
 from ipaddress import ip_address
+from types import MappingProxyType
 
 from fastapi import HTTPException, Request
 from starlette.datastructures import Headers, MutableHeaders
@@ -41,14 +42,27 @@ def allowed_hosts(host: str, configured: Iterable[str] = ()) -> frozenset[str] |
 
 
 class RequestGuard:
-    """Refuses foreign hosts, foreign origins and bodies that are too large; numbers requests."""
+    """Refuses foreign hosts, foreign origins and bodies that are too large; numbers requests.
+
+    Args:
+        app: what comes behind it.
+        allowed: names that a Host header may bear; None means any.
+        max_body_bytes: of a request's body.
+        uploads: larger limits of addresses that take files, by path.
+    """
 
     def __init__(
-        self, app: ASGIApp, *, allowed: frozenset[str] | None, max_body_bytes: int
+        self,
+        app: ASGIApp,
+        *,
+        allowed: frozenset[str] | None,
+        max_body_bytes: int,
+        uploads: Mapping[str, int] = MappingProxyType({}),
     ) -> None:
         self._app = app
         self._allowed = allowed
         self._max_body_bytes = max_body_bytes
+        self._uploads = uploads
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Passes a request on, or answers 403, 413 or 421."""
@@ -61,7 +75,7 @@ class RequestGuard:
         token = request_id.set(number)
         try:
             refusal = self._refusal(Request(scope), headers)
-            counted = _counted(receive, self._max_body_bytes)
+            counted = _counted(receive, self._limit(scope["path"]))
             await (refusal or self._app)(scope, counted, _with_id(send, number))
         finally:
             request_id.reset(token)
@@ -85,15 +99,19 @@ class RequestGuard:
                 hint="Send the request from this site, or from a program.",
             )
         length = headers.get("content-length", "0")
-        if length.isdecimal() and int(length) > self._max_body_bytes:
+        limit = self._limit(request.url.path)
+        if length.isdecimal() and int(length) > limit:
             return error_response(
                 request,
                 HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
                 code="too_large",
                 message="The request is too large.",
-                hint=f"Send at most {self._max_body_bytes:,} bytes at once.",
+                hint=f"Send at most {limit:,} bytes at once.",
             )
         return None
+
+    def _limit(self, path: str) -> int:
+        return self._uploads.get(path, self._max_body_bytes)
 
 
 def _same_origin(headers: Headers, host: str) -> bool:

@@ -4,6 +4,19 @@ from typing import assert_never
 
 from app.web.i18n import gettext
 from core.domain.preference import PreferenceFormat, RejectReason, Role, Split
+from core.domain.views_align import PreferenceSetCard
+
+
+def set_name(card: PreferenceSetCard) -> str:
+    """What a set is called; the shipped one by what it holds."""
+    return gettext("Direct over evasive answers") if card.set_id is None else card.name
+
+
+def set_source(card: PreferenceSetCard) -> str:
+    """Where a set comes from."""
+    if card.set_id is None:
+        return gettext("the demo set that ships with Sparsight")
+    return card.source
 
 
 def format_word(name: str) -> str:

@@ -13,7 +13,16 @@ from fastapi import Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from app.web import charts, curves, explain_words, explanation_rows, i18n, tokens, words
+from app.web import (
+    charts,
+    curves,
+    explain_words,
+    explanation_rows,
+    i18n,
+    preference_words,
+    tokens,
+    words,
+)
 
 ROOT = Path(__file__).parents[2]
 TEMPLATES = ROOT / "templates"
@@ -116,6 +125,7 @@ def environment() -> Environment:
         charts=charts,
         curves=curves,
         words=words,
+        preference_words=preference_words,
         explain_words=explain_words,
         explanation_rows=explanation_rows,
     )

@@ -16,7 +16,9 @@ def client():
     app.add_api_route("/read", lambda: "read", methods=["GET"])
     app.add_api_route("/change", lambda: "changed", methods=["POST", "DELETE"])
     allowed = allowed_hosts("127.0.0.1", ["lab.example"])
-    app.add_middleware(RequestGuard, allowed=allowed, max_body_bytes=100)
+    app.add_api_route("/upload", lambda: "taken", methods=["POST"])
+    uploads = {"/upload": 1_000}
+    app.add_middleware(RequestGuard, allowed=allowed, max_body_bytes=100, uploads=uploads)
     return TestClient(app, base_url="http://127.0.0.1:8750")
 
 
@@ -93,3 +95,9 @@ def test_a_body_that_says_it_is_too_large_is_not_read(client):
     assert answer.status_code == 413
     assert answer.json()["error"]["code"] == "too_large"
     assert client.post("/change", content=b"x" * 100).status_code == 200
+
+
+def test_an_address_that_takes_files_takes_more(client):
+    assert client.post("/upload", content=b"x" * 900).status_code == 200
+    assert client.post("/upload", content=b"x" * 1_001).status_code == 413
+    assert client.post("/change", content=b"x" * 900).status_code == 413

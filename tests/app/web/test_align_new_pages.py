@@ -38,7 +38,9 @@ def fields_of(text):
         chosen = re.search(r'value="([^"]*)" selected', body)
         first = re.search(r'value="([^"]*)"', body)
         found[name] = (chosen or first)[1]
-    for name, body in re.findall(r'<textarea[^>]* name="([^"]+)"[^>]*>(.*?)</textarea>', form, re.S):
+    for name, body in re.findall(
+        r'<textarea[^>]* name="([^"]+)"[^>]*>(.*?)</textarea>', form, re.S
+    ):
         found[name] = body
     return found
 
@@ -105,7 +107,12 @@ def test_every_preset_of_a_kind_has_its_page(client):
 
 def test_every_field_has_a_sentence_of_help(client):
     text = client.get("/align/new").text
-    for name in ("training.optimizer.learning_rate", "constraint.0.k", "lengths.max_length", "beta"):
+    for name in (
+        "training.optimizer.learning_rate",
+        "constraint.0.k",
+        "lengths.max_length",
+        "beta",
+    ):
         place = text.index(f'name="{name}"')
         assert 'class="hint"' in text[place : place + 700], name
 
@@ -217,9 +224,7 @@ def test_layers_are_picked_with_what_stands_in_the_form_kept(client, own_fields)
 
 
 @pytest.mark.parametrize("kind", ["toml", "json"])
-def test_a_config_file_holds_the_exact_settings_and_fills_the_form(
-    client, scope, own_fields, kind
-):
+def test_a_config_file_holds_the_exact_settings_and_fills_the_form(client, scope, own_fields, kind):
     fields = own_fields | {"training.optimizer.max_grad_norm": "", "training.lora.on": "true"}
     file = client.post(f"/align/new/config.{kind}", data=fields)
     assert file.status_code == 200

@@ -1,0 +1,248 @@
+"""Preference sets on their pages: upload, report, save, read, contrast, delete."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+
+from app.services import preference_pages
+from core.db.repositories import contrasts, jobs
+from core.domain.align_jobs import ContrastSpec
+from core.domain.align_results import ContrastSaeResult, ContrastValues
+from core.interchange.preferences import preference_lines
+from tests.support.builders import MODEL_ID, SAE_ID
+from tests.support.pairs import some_pairs
+
+GOOD = {"prompt": "Is it late?", "chosen": "Yes, it is.", "rejected": "Perhaps it is."}
+BAD = [
+    '{"prompt": "x", "chosen": "a"}',
+    "{broken",
+    json.dumps(GOOD),
+    json.dumps(GOOD | {"chosen": GOOD["rejected"], "rejected": GOOD["chosen"]}),
+    json.dumps(GOOD | {"prompt": "Same?", "rejected": GOOD["chosen"]}),
+]
+
+
+def mixed_file(n_pairs=25):
+    lines = [*preference_lines(some_pairs(n_pairs, 5)), json.dumps(GOOD), *BAD]
+    return ("\n".join(lines) + "\n").encode()
+
+
+def upload(client, content, name="mixed.jsonl", **fields):
+    answer = client.post(
+        "/preferences/new",
+        data={"way": "file", **fields},
+        files={"file": (name, content)},
+        follow_redirects=False,
+    )
+    assert answer.status_code == 303, answer.text
+    return answer.headers["location"]
+
+
+def stored(client, content=None, name="My set"):
+    """The address of a set that was uploaded and saved."""
+    place = upload(client, content or mixed_file())
+    token = place.split("?")[0]
+    answer = client.post(
+        token, data={"name": name, "share": "0.05", "action": "save"}, follow_redirects=False
+    )
+    assert answer.status_code == 303, answer.text
+    return answer.headers["location"]
+
+
+def publish_contrast(scope, card, *, n_features=24):
+    """A contrast of a set through the sample's SAE; feature 2 is stronger on chosen answers."""
+    rng = np.random.default_rng(0)
+    chosen, rejected = rng.random(n_features), rng.random(n_features)
+    chosen[2], rejected[2] = 9.0, 1.0
+    values = ContrastValues(
+        mean_chosen=chosen,
+        mean_rejected=rejected,
+        difference=chosen - rejected,
+        effect_size=(chosen - rejected) / 2,
+        share_chosen=np.full(n_features, 0.5),
+        share_rejected=np.full(n_features, 0.25),
+        density=np.linspace(0.0, 0.2, n_features),
+    )
+    sae = ContrastSaeResult(
+        sae_id=SAE_ID,
+        revision=f"sha-{SAE_ID}",
+        hook_name="blocks.1.hook_resid_post",
+        layer=1,
+        values=values,
+    )
+    with scope() as session:
+        return contrasts.publish(
+            session,
+            job_id=None,
+            identity=f"contrast-{card.content_hash}",
+            model_id=MODEL_ID,
+            model_revision="weights-1",
+            preference_name=card.name,
+            preference_hash=card.content_hash,
+            n_pairs=25,
+            n_tokens_chosen=500,
+            n_tokens_rejected=600,
+            spec={},
+            saes=[sae],
+        )
+
+
+def test_the_shipped_set_can_be_read(client):
+    listed = client.get("/preferences")
+    assert listed.status_code == 200, listed.text
+    assert "Direct over evasive answers" in listed.text
+    shown = client.get("/preferences/demo?split=eval")
+    assert shown.status_code == 200
+    assert shown.text.count('<article class="preference"') == 20
+    assert 'aria-label="Pair' in shown.text
+
+
+def test_an_upload_is_reported_before_anything_is_saved(client, scope):
+    place = upload(client, mixed_file())
+    page = client.get(place)
+    assert page.status_code == 200, page.text
+    with scope() as session:
+        assert not any(c.source == "mixed.jsonl" for c in preference_pages.list_sets(session))
+    for words in ("field missing", "not JSON", "duplicate", "contradiction", "same answers"):
+        assert words in page.text, words
+    assert "No field &#39;rejected&#39;." in page.text
+    assert "Row 30 says the same." in page.text
+    assert "TRL, explicit prompt" in page.text
+    only = client.get(f"{place}?reason=duplicate").text
+    assert only.count('<td class="num mono inline"') == 1
+    lines = client.get(f"{place}/rejected.jsonl?share=0.05").text.splitlines()
+    assert [json.loads(line)["row"] for line in lines] == [31, 32, 33, 34, 35]
+
+
+def test_a_saved_set_keeps_pairs_and_rejected_rows(client):
+    base = stored(client)
+    text = client.get(base).text
+    assert "My set" in text
+    assert "<mark>" in text
+    rejected = client.get(f"{base}?view=rejected&reason=not_json").text
+    assert "{broken" in rejected
+    assert rejected.count('<td class="num mono inline"') == 1
+    second = client.get(f"{base}?offset=20").text
+    assert 'id="pair-20"' in second
+    assert 'id="pair-19"' not in second
+    exported = client.get(f"{base}.jsonl")
+    assert len(exported.text.splitlines()) == 31
+    assert 'filename="My-set.jsonl"' in exported.headers["content-disposition"]
+
+
+def test_saving_the_same_file_twice_gives_one_set(client):
+    content = mixed_file(26)
+    assert stored(client, content) == stored(client, content, name="Another name")
+
+
+def test_a_set_is_renamed_and_deleted(client):
+    base = stored(client, mixed_file(27))
+    client.post(f"{base}/rename", data={"name": "Kinder answers"})
+    assert "Kinder answers" in client.get("/preferences").text
+    assert client.post(f"{base}/rename", data={"name": " "}).status_code == 422
+    client.post(f"{base}/delete")
+    assert client.get(base).status_code == 404
+    assert "Kinder answers" not in client.get("/preferences").text
+    assert client.post("/preferences/demo/delete").status_code == 404
+
+
+def test_an_upload_without_a_usable_row_cannot_be_saved(client):
+    place = upload(client, b'{"chosen": 1}\n')
+    assert "No row of this file can be used." in client.get(place).text
+    answer = client.post(place, data={"name": "x", "share": "0.05", "action": "save"})
+    assert answer.status_code == 422
+    assert "there is nothing to store" in answer.text
+
+
+def test_an_upload_without_a_name_comes_back(client):
+    place = upload(client, mixed_file())
+    answer = client.post(place, data={"name": " ", "share": "0.05", "action": "save"})
+    assert answer.status_code == 422
+    assert 'id="problem-name"' in answer.text
+
+
+def test_an_upload_that_was_thrown_away_is_gone(client):
+    place = upload(client, mixed_file())
+    client.post(place, data={"action": "discard"})
+    assert client.get(place).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("fields", "file", "problem"),
+    [
+        ({"way": "file"}, ("notes.docx", b"x"), "file"),
+        ({"way": "path", "path": "/no/such/folder"}, None, "path"),
+        ({"way": "file", "held_out": "120"}, ("a.jsonl", b"{}"), "held_out"),
+    ],
+)
+def test_what_cannot_be_read_is_told_at_its_field(client, fields, file, problem):
+    files = {"file": file} if file else {"file": ("", b"")}
+    answer = client.post("/preferences/new", data=fields, files=files)
+    assert answer.status_code == 422
+    assert f'id="problem-{problem}"' in answer.text
+
+
+def test_a_file_of_this_machine_is_read_where_it_is(client, tmp_path):
+    path = tmp_path / "here.jsonl"
+    path.write_bytes(mixed_file())
+    answer = client.post(
+        "/preferences/new",
+        data={"way": "path", "path": str(path), "held_out": "50"},
+        files={"file": ("", b"")},
+        follow_redirects=False,
+    )
+    page = client.get(answer.headers["location"])
+    assert str(path) in page.text
+    assert 'value="50"' in page.text
+
+
+def test_a_contrast_is_started_from_the_set(client, scope, sample):
+    fields = {"model": f"model:{MODEL_ID}", "sae": f"{MODEL_ID}/{SAE_ID}", "max_pairs": "64"}
+    answer = client.post("/preferences/demo/contrasts", data=fields, follow_redirects=False)
+    assert answer.status_code == 303, answer.text
+    job_id = int(answer.headers["location"].rpartition("/")[2])
+    with scope() as session:
+        spec = ContrastSpec.model_validate(jobs.get_spec(session, job_id))
+    assert spec.max_pairs == 64
+    assert spec.data.kind == "demo"
+    assert [sae.sae_id for sae in spec.saes] == [SAE_ID]
+    assert f"/jobs/{job_id}" in client.get("/preferences/demo").text
+    wrong = client.post(
+        "/preferences/demo/contrasts", data={"model": f"model:{MODEL_ID}", "max_pairs": "x"}
+    )
+    assert wrong.status_code == 422
+    assert "Choose at least one SAE." in wrong.text
+    assert "Write a whole number from 1." in wrong.text
+
+
+def test_a_contrast_ranks_features_and_carries_them_to_a_run(client, scope, sample):
+    base = stored(client, mixed_file(28))
+    assert "No contrast of these pairs yet" in client.get(f"{base}/contrast").text
+    with scope() as session:
+        card = preference_pages.get_card(session, int(base.rpartition("/")[2]))
+    publish_contrast(scope, card)
+    page = client.get(f"{base}/contrast")
+    assert page.status_code == 200, page.text
+    shown = re.findall(rf'href="/{MODEL_ID}/{SAE_ID}/(\d+)"', page.text)
+    assert shown[0] == "2"
+    assert "0" not in shown  # it fires on no answer
+    rejected_first = client.get(f"{base}/contrast?sort=effect_size&dir=asc").text
+    assert rejected_first.index('aria-current="true">More on rejected')
+    assert "No feature matches these filters." in client.get(f"{base}/contrast?words=none").text
+    assert "Write a number from 0 to 100." in client.get(f"{base}/contrast?share=x").text
+    picked = (
+        f"/align/new?data={card.content_hash}&model=model:{MODEL_ID}&treat=held"
+        f"&feature={MODEL_ID}/{SAE_ID}/2"
+    )
+    form = client.get(picked).text
+    assert f'value="{card.content_hash}" selected' in form
+    assert ">2</textarea>" in form
+    assert client.get(f"{base}/contrast?contrast=999").status_code == 404
+
+
+def test_no_other_address_names_a_set(client):
+    assert client.get("/preferences/nothing").status_code == 404
+    assert client.get("/preferences/99999").status_code == 404
+    assert client.get("/preferences/uploads/" + "0" * 32).status_code == 404
