@@ -7,9 +7,18 @@ from pydantic import ValidationError
 from core.errors import Invalid
 
 _HINTS = {
-    "missing": "This field is needed.",
     "extra_forbidden": "Remove it or mend its name.",
     "too_short": "Choose at least one.",
+}
+_MESSAGES = {
+    "missing": "This field is needed.",
+    "int_parsing": "Write a whole number.",
+    "int_from_float": "Write a whole number.",
+    "float_parsing": "Write a number.",
+    "finite_number": "Write a number.",
+    "greater_than_equal": "Write at least {ge}.",
+    "less_than_equal": "Write at most {le}.",
+    "string_too_long": "Write at most {max_length} characters.",
 }
 
 
@@ -33,7 +42,9 @@ def field_problems(error: ValidationError) -> tuple[FieldProblem, ...]:
     return tuple(
         FieldProblem(
             path=".".join(str(step) for step in detail["loc"]),
-            message=_sentence(detail["msg"]),
+            message=_MESSAGES[detail["type"]].format(**detail.get("ctx", {}))
+            if detail["type"] in _MESSAGES
+            else _sentence(detail["msg"]),
             hint=_HINTS.get(detail["type"], ""),
         )
         for detail in error.errors(include_input=False, include_url=False)

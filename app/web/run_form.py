@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from app.services.problems import FieldProblem
 from app.web.i18n import gettext
 from core.domain.explain_job import MAX_LISTED_FEATURES
+from core.domain.views import SaeCard
 from core.domain.views_explain import EndpointCard
 
 NONE, OFFLINE = "none", "offline"
@@ -167,11 +168,16 @@ class RunForm:
         return {name: value for name, value in pairs if value}
 
 
-def fresh(query: Mapping[str, str], endpoints: Iterable[EndpointCard]) -> RunForm:
+def fresh(
+    query: Mapping[str, str], *, saes: Iterable[SaeCard], endpoints: Iterable[EndpointCard]
+) -> RunForm:
     """A form with defaults, and with what an address names: SAE, features, endpoint, filters."""
     chat = [card for card in endpoints if card.abilities is None or card.abilities.chat]
     asked = query.get("endpoint") or next((str(card.endpoint_id) for card in chat), OFFLINE)
     typed = {**_DEFAULTS, "explainer.endpoint": asked, "scorer.endpoint": asked}
+    first = next(iter(saes), None)
+    if first is not None:
+        typed["sae"] = f"{first.model_id}/{first.sae_id}"
     if query.get("model") and query.get("sae"):
         typed["sae"] = f"{query['model']}/{query['sae']}"
     if query.get("features"):

@@ -14,6 +14,8 @@ from core.domain.job import JobCard, JobState
 _HARVEST = re.compile(r"Harvest (?P<model>\S+) over (?P<corpus>.+)")
 _ALIGN = re.compile(r"Align (?P<model>\S+) with (?P<method>.+)")
 _TUNE = re.compile(r"Fine-tune (?P<model>\S+) on conversations")
+_EXPLAIN = re.compile(r"Explain features of (?P<sae>\S+)")
+_SCORE = re.compile(r"Score features of (?P<sae>\S+)")
 
 
 def state(name: str) -> JobState:
@@ -65,6 +67,8 @@ def job_title(card: JobCard) -> str:
         (_HARVEST, gettext("Harvest %(model)s over %(corpus)s")),
         (_ALIGN, gettext("Align %(model)s with %(method)s")),
         (_TUNE, gettext("Fine-tune %(model)s on conversations")),
+        (_EXPLAIN, gettext("Explain features of %(sae)s")),
+        (_SCORE, gettext("Score explanations of %(sae)s")),
     ):
         if found := pattern.fullmatch(card.title):
             return words % found.groupdict()
@@ -85,6 +89,8 @@ def unit_word(unit: str) -> str:
         "SAEs": gettext("SAEs"),
         "steps": gettext("steps"),
         "pairs": gettext("pairs"),
+        "explanations": gettext("explanations"),
+        "scores": gettext("scores"),
     }.get(unit, unit)
 
 
@@ -98,6 +104,9 @@ def phase_word(phase: str) -> str:
         "publishing": gettext("publishing"),
         "reference": gettext("computing the reference"),
         "training": gettext("training"),
+        "explaining": gettext("explaining"),
+        "choosing": gettext("choosing the best samples"),
+        "scoring": gettext("scoring"),
     }.get(phase, phase)
 
 

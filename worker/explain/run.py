@@ -49,6 +49,7 @@ _READERS = 2  # features read from the database at once
 _OFFLINE_PLACES = 4
 _SCORE_REQUESTS = 8  # a score asks at least so much at once
 _METRICS_A_ROUND = 100
+_TOLD_FAILURES = 5  # of one kind, in the log; all are counted
 _RAW_CHARS = 300
 
 T = TypeVar("T", ExplainItem, ChoiceItem, ScoreItem)
@@ -93,6 +94,7 @@ class ExplainRun:
         self._finished = frozenset(job.finished_items())
         self._purse = Purse(_limits(spec), spent=spent)
         self._sizes = SplitSizes.of(spec)
+        self._told: Counter[str] = Counter()
 
     async def work(self, book: AnswerBook) -> None:
         """All rounds, with the endpoints open."""
@@ -132,7 +134,7 @@ class ExplainRun:
             )
             if isinstance(outcome, Failure):
                 self._connections.raise_if_stopped()
-                self.job.fail_item(item.key, _failure_of(outcome))
+                self._fail(item.key, _failure_of(outcome))
                 return
             with self.job.scope() as session:
                 made = store_explanation(
@@ -281,6 +283,13 @@ class ExplainRun:
     def _done(self, session: Session, key: str, result: JsonValue) -> None:
         attempts.finish_item(session, self.job.claim, key=key, result=result)
 
+    def _fail(self, key: str, failure: JobFailure) -> None:
+        """Store a failed item, and tell of the first few of its kind."""
+        self.job.fail_item(key, failure)
+        self._told[failure.code] += 1
+        if self._told[failure.code] <= _TOLD_FAILURES:
+            self.job.log(f"{key}: {failure.message}", "warning")
+
     async def _round(
         self,
         phase: str,
@@ -304,7 +313,7 @@ class ExplainRun:
                 await do(item)
             except (Invalid, LlmUnsupported, NotFound) as error:
                 failure = JobFailure(code=error.code, message=error.message, hint=error.hint)
-                self.job.fail_item(item.key, failure)
+                self._fail(item.key, failure)
             done += 1
             tell()
             if done % every == 0:
@@ -313,6 +322,8 @@ class ExplainRun:
                 self.job.metric(done, **{name: float(value) for name, value in spent.items()})
 
         tell()
+        before = f", {done} done before" if done else ""
+        self.job.log(f"{phase.capitalize()}: {len(waiting)} {unit} to make{before}.")
         await side_by_side(waiting, one, places=places, check=self.job.check)
 
 

@@ -21,6 +21,7 @@ from app.web.run_form import RunForm
 from app.web.sse import Look, Tell
 from core.db.session import Session
 from core.domain.explain_job import ExplainSpec, RunBudget
+from core.domain.views import SaeCard
 from core.errors import NotFound
 
 router = APIRouter(prefix="/explanations")
@@ -64,7 +65,9 @@ def overview(
 @router.get("/new")
 def new(request: Request, session: SessionDep) -> Response:
     """The form of a new run."""
-    form = run_form.fresh(request.query_params, endpoints.list_endpoints(session))
+    form = run_form.fresh(
+        request.query_params, saes=_saes(session), endpoints=endpoints.list_endpoints(session)
+    )
     return _form_page(request, session, form)
 
 
@@ -285,16 +288,21 @@ def _budget(typed: dict[str, str]) -> RunBudget:
         raise FieldsInvalid(field_problems(error)) from error
 
 
+def _saes(session: Session) -> tuple[SaeCard, ...]:
+    """SAEs whose features can be explained."""
+    models = catalog.list_models(session)
+    return tuple(sae for model in models for sae in model.saes if sae.harvest is not None)
+
+
 def _form_page(request: Request, session: Session, form: RunForm, *, status: int = 200) -> Response:
     shown, problems = _estimate(session, form)
-    models = catalog.list_models(session)
     return render.page(
         request,
         "explain_runs/new.html",
         section=SECTION,
         status=status,
         form=form,
-        saes=tuple(sae for model in models for sae in model.saes if sae.harvest is not None),
+        saes=_saes(session),
         endpoints=endpoints.list_endpoints(session),
         estimate=shown,
         problems=problems,
