@@ -14,7 +14,11 @@ from app.web import i18n
 
 ROOT = Path(__file__).parents[3]
 PLACEHOLDER = re.compile(r"%\((\w+)\)[sd]")
-METHODS = [("app/**.py", "python"), ("templates/**.html", "jinja2")]
+METHODS = [
+    ("app/**.py", "python"),
+    ("templates/**.html", "jinja2"),
+    ("core/domain/alignment.py", "app.web.spec_texts:extract"),
+]
 OPTIONS = {
     "templates/**.html": {
         "trim_blocks": "true",
@@ -33,10 +37,10 @@ def catalogue() -> Catalog:
 def test_every_message_of_code_and_templates_is_in_the_catalogue(catalogue):
     found = {
         message
-        for folder in ("app", "templates")
+        for pattern, method in METHODS
         for _, _, message, _, _ in extract_from_dir(
-            ROOT / folder,
-            method_map=[(pattern.split("/", 1)[1], method) for pattern, method in METHODS],
+            ROOT / pattern.split("/", 1)[0],
+            method_map=[(pattern.split("/", 1)[1], method)],
             options_map={k.split("/", 1)[1]: v for k, v in OPTIONS.items()},
         )
     }
