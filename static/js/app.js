@@ -117,7 +117,9 @@ document.addEventListener("htmx:after:swap", () => {
 
 // Nothing fails silently.
 function failed(event) {
-  const text = event.detail?.ctx?.text ?? "";
+  const ctx = event.detail?.ctx;
+  if (ctx?.sourceElement?.hasAttribute(`hx-status:${ctx.response?.status}`)) return; // told in place
+  const text = ctx?.text ?? "";
   const found = new DOMParser().parseFromString(text, "text/html").getElementById("toast-error");
   toast(found?.content.textContent || words().failed || "");
 }

@@ -165,7 +165,11 @@ def serving(server: LlmServer):
         for task in asyncio.all_tasks() - {asyncio.current_task()}:
             task.cancel()
 
-    thread = threading.Thread(target=loop.run_until_complete, args=(run(),), daemon=True)
+    def work():
+        loop.run_until_complete(run())
+        _drain(loop)  # here, since another loop may run in the test's own thread
+
+    thread = threading.Thread(target=work, daemon=True)
     thread.start()
     started.wait(timeout=10)
     try:
@@ -173,7 +177,6 @@ def serving(server: LlmServer):
     finally:
         loop.call_soon_threadsafe(stop.set)
         thread.join(timeout=10)
-        _drain(loop)
 
 
 def _drain(loop: asyncio.AbstractEventLoop) -> None:
