@@ -17,6 +17,7 @@ from app.web.routes import (
     explaining,
     explanations,
     features,
+    harvests,
     home,
     jobs,
     preferences,
@@ -44,6 +45,7 @@ def add_pages(app: FastAPI) -> None:
     for routes in (
         home,
         settings,
+        harvests,
         jobs,
         preferences,
         align_new,

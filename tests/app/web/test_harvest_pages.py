@@ -1,0 +1,30 @@
+"""A harvest is deleted after a question, at once or beside the page when it takes long."""
+
+from app.services import harvest_deletion
+from core.db.session import SessionScope
+from tests.support.builders import publish_sample
+from tests.support.jobs import wait_for
+
+
+def test_a_harvest_is_deleted_after_a_question(client, sample, scope: SessionScope):
+    asked = client.get(f"/harvests/{sample.harvest_id}/delete")
+    assert asked.status_code == 200
+    assert f"/harvests/{sample.harvest_id}/delete" in asked.text
+    assert client.get(f"/{sample.model_id}/{sample.sae_id}/0").status_code == 200
+
+    # with no patience at all the deletion goes on beside, and still ends
+    assert harvest_deletion.delete_soon(scope, sample.harvest_id, patience=0.0) in (True, False)
+    wait_for(
+        lambda: client.get(f"/harvests/{sample.harvest_id}/delete").status_code == 404,
+        what="the deletion",
+    )
+    again = client.post(f"/harvests/{sample.harvest_id}/delete", follow_redirects=False)
+    assert again.status_code == 404
+    assert client.get(f"/{sample.model_id}").status_code == 200  # the model stays
+
+
+def test_the_page_leads_back_to_the_model(client, scope: SessionScope):
+    with scope() as session:
+        harvest_id = publish_sample(session).harvest_id
+    done = client.post(f"/harvests/{harvest_id}/delete", follow_redirects=False)
+    assert (done.status_code, done.headers["location"].count("/")) == (303, 1)
