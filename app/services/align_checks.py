@@ -140,7 +140,8 @@ def report(spec: AlignSpec | SftSpec, known: Known) -> LaunchReport:
     saes = _sizes(spec, known)
     memory = None
     if known.model is not None and saes is not None:
-        memory = memory_parts(spec, known.model, saes)
+        longest = None if facts is None else _longest_tokens(facts)
+        memory = memory_parts(spec, known.model, saes, longest=longest)
     cache = _cache(spec, facts, saes, n_items)
     disk = disk_bytes(spec, known.model) if known.model is not None else None
     checks = (
@@ -166,6 +167,11 @@ def report(spec: AlignSpec | SftSpec, known: Known) -> LaunchReport:
 def _items(spec: AlignSpec | SftSpec, facts: DataFacts) -> int:
     limit = spec.max_pairs if isinstance(spec, AlignSpec) else spec.max_conversations
     return facts.n_train if limit is None else min(limit, facts.n_train)
+
+
+def _longest_tokens(facts: DataFacts) -> float | None:
+    characters = facts.prompt_characters + facts.answer_characters
+    return float(characters.max()) / CHARACTERS_A_TOKEN if len(characters) else None
 
 
 def _saes(spec: AlignSpec | SftSpec) -> tuple[ConstraintSae, ...]:

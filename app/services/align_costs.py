@@ -1,7 +1,7 @@
 """What a run will need, by formula, before anything is loaded.
 
-With P the model's weights, N processes under FSDP (else 1), T = ``max_length`` tokens a sequence,
-M sequences of one forward pass, L layers of width d, and s the bytes of a number of the passes:
+With P the model's weights, N processes under FSDP (else 1), T tokens of the longest sequence (at
+most ``max_length``), M sequences of one forward pass, L layers of width d, and s the bytes of a number of the passes:
 
 * weights: 4 P (trained weights are float32), s P below adapters; bfloat16 passes keep a rounded
   copy, 2 P more.
@@ -84,9 +84,20 @@ class MemoryParts:
 
 
 def memory_parts(
-    spec: AlignSpec | SftSpec, model: ModelSizes, saes: Sequence[SaeSizes]
+    spec: AlignSpec | SftSpec,
+    model: ModelSizes,
+    saes: Sequence[SaeSizes],
+    *,
+    longest: float | None = None,
 ) -> MemoryParts:
-    """What one process will hold at its peak."""
+    """What one process will hold at its peak.
+
+    Args:
+        spec: the run.
+        model: sizes of its model.
+        saes: sizes of its SAEs.
+        longest: tokens of the longest sequence of the data; None while unknown.
+    """
     training = spec.training
     shares = spec.launch.processes if spec.launch.strategy is Strategy.FSDP else 1
     trained = trained_weights(training, model)
@@ -100,7 +111,7 @@ def memory_parts(
         optimizer=_moment_bytes(training) * trained / shares,
         reference=kept * model.n_weights if online else 0.0,
         saes=float(sum(4 * sae.d_in * sae.d_sae for sae in saes)),
-        activations=_activations(spec, model, number),
+        activations=_activations(spec, model, number, longest),
     )
 
 
@@ -150,17 +161,16 @@ def _moment_bytes(training: TrainingSpec) -> int:
     return 8 if training.optimizer.name is OptimizerName.ADAM else 4
 
 
-def _activations(spec: AlignSpec | SftSpec, model: ModelSizes, number: int) -> float:
-    align = isinstance(spec, AlignSpec)
-    tokens = spec.training.micro_batch_size * (2 if align else 1) * _longest(spec)
+def _activations(
+    spec: AlignSpec | SftSpec, model: ModelSizes, number: int, longest: float | None
+) -> float:
+    limit = spec.lengths.max_length if isinstance(spec, AlignSpec) else spec.max_length
+    sides = 2 if isinstance(spec, AlignSpec) else 1
+    tokens = spec.training.micro_batch_size * sides * min(limit, longest or limit)
     layer = _PASS_NUMBERS * number * model.d_model * tokens
     if spec.training.gradient_checkpointing:
         return float(number * model.d_model * tokens * model.n_layers + layer)
     return float(layer * model.n_layers)
-
-
-def _longest(spec: AlignSpec | SftSpec) -> int:
-    return spec.lengths.max_length if isinstance(spec, AlignSpec) else spec.max_length
 
 
 def _bytes_of(dtype: Dtype) -> int:

@@ -17,7 +17,7 @@ from core.domain.preference import PreferenceSet, RejectReason
 from core.errors import Invalid, NotFound
 from core.interchange.preferences import read_preferences
 
-MAX_UPLOAD_BYTES = 256 * 1024 * 1024
+MAX_UPLOAD_BYTES = 250_000_000
 ENDINGS = (".jsonl", ".jsonl.gz", ".json", ".parquet")
 _FOLDER = "uploads"
 _NOTE = "upload.json"

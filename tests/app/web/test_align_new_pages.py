@@ -34,15 +34,14 @@ def fields_of(text):
             continue
         value = re.search(r'value="([^"]*)"', tag)
         found[name[1]] = value[1] if value else ""
-    for name, body in re.findall(r'<select[^>]* name="([^"]+)"[^>]*>(.*?)</select>', form, re.S):
+    for name, body in re.findall(
+        r'<select[^>]* name="([^"]+)"[^>]*>(.*?)</select>', form, re.DOTALL
+    ):
         chosen = re.search(r'value="([^"]*)" selected', body)
         first = re.search(r'value="([^"]*)"', body)
         found[name] = (chosen or first)[1]
-    for name, body in re.findall(
-        r'<textarea[^>]* name="([^"]+)"[^>]*>(.*?)</textarea>', form, re.S
-    ):
-        found[name] = body
-    return found
+    areas = re.findall(r'<textarea[^>]* name="([^"]+)"[^>]*>(.*?)</textarea>', form, re.DOTALL)
+    return found | dict(areas)
 
 
 @pytest.fixture
