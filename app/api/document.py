@@ -13,6 +13,7 @@ from app.api.errors import ErrorBody
 from app.api.examples import add_examples
 from app.api.routes import api_router
 from app.services.harvests import get_preset
+from core.domain.align_preset import load_align_preset
 
 _DESCRIPTION = """Features of sparse autoencoders over language models: lists, pages, contexts,
 exports, and the jobs that make them.
@@ -31,6 +32,7 @@ _TAGS = [
     {"name": "endpoints", "description": "Language models that explain and score; keys stay in."},
     {"name": "exports", "description": "Features as files, also in other tools' formats."},
     {"name": "harvests", "description": "Passes over a corpus: made, costed, started, deleted."},
+    {"name": "alignment", "description": "Preferences, contrasts, runs, and what moved in them."},
     {"name": "jobs", "description": "Work in progress: watched, cancelled, resumed."},
     {"name": "compatibility", "description": "Addresses that programs for other tools ask."},
 ]
@@ -54,7 +56,11 @@ def openapi_document() -> dict[str, Any]:
         [(ErrorBody, "serialization")], ref_template="#/components/schemas/{model}"
     )
     document["components"]["schemas"] |= errors["$defs"]
-    add_examples(document, HarvestSpec=get_preset("demo").spec.model_dump(mode="json"))
+    add_examples(
+        document,
+        HarvestSpec=get_preset("demo").spec.model_dump(mode="json"),
+        AlignSpec=load_align_preset("demo").model_dump(mode="json"),
+    )
     return document
 
 

@@ -7,7 +7,10 @@ from fastapi import APIRouter, FastAPI, HTTPException, Request
 from starlette.routing import Match
 
 from app.api.routers import (
+    alignments,
     catalog,
+    contrasts,
+    drifts,
     endpoints,
     explain_runs,
     explanations,
@@ -16,6 +19,7 @@ from app.api.routers import (
     harvests,
     jobs,
     neuronpedia,
+    preference_sets,
 )
 
 _VERSIONED = APIRouter(prefix="/api/v1")
@@ -26,6 +30,10 @@ for _module in (
     explanations,
     harvests,
     explain_runs,
+    preference_sets,
+    contrasts,
+    alignments,
+    drifts,
     endpoints,
     jobs,
 ):

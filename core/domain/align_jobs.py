@@ -31,7 +31,9 @@ class ContrastSpec(_Spec):
     saes: Annotated[tuple[SaeEntry, ...], Field(min_length=1)] = Field(
         description="SAEs to read; several layers share one forward pass."
     )
-    data: PreferenceSource = DemoPreferences()
+    data: PreferenceSource = Field(
+        default=DemoPreferences(), description="Where the pairs come from."
+    )
     max_pairs: int | None = Field(
         default=512,
         ge=1,
@@ -104,7 +106,9 @@ class DriftSpec(_Spec):
     constraint: tuple[ConstraintSae, ...] = Field(
         default=(), description="The run's constraint set, by which features are marked."
     )
-    data: PreferenceSource = DemoPreferences()
+    data: PreferenceSource = Field(
+        default=DemoPreferences(), description="Where the pairs come from."
+    )
     max_pairs: int = Field(default=256, ge=1, description="Pairs to read at most.")
     lengths: Lengths = Lengths()
     dtype: Dtype = Field(default=Dtype.BFLOAT16, description="Number format of both models.")

@@ -266,7 +266,9 @@ class AlignSpec(_Spec):
     model_id: str = Field(description="Id of the model in URLs, e.g. gemma-2-2b.")
     model: ModelSource
     aligned_id: str = Field(description="Id that the aligned model will have.")
-    data: PreferenceSource = DemoPreferences()
+    data: PreferenceSource = Field(
+        default=DemoPreferences(), description="Where the pairs come from."
+    )
     max_pairs: int | None = Field(
         default=None, ge=1, description="Use so many training pairs; none: all."
     )
@@ -319,7 +321,7 @@ class SftSpec(_Spec):
     model_id: str = Field(description="Id of the model in URLs, e.g. gemma-2-2b.")
     model: ModelSource
     tuned_id: str = Field(description="Id that the tuned model will have.")
-    data: ConversationSource
+    data: ConversationSource = Field(description="Where the conversations come from.")
     max_conversations: int | None = Field(
         default=None, ge=1, description="Use so many training conversations; none: all."
     )
