@@ -159,6 +159,9 @@ def error_word(code: str) -> str:
         "worker_lost": gettext("The worker was lost"),
         "runner_killed": gettext("The process was killed"),
         "runner_crashed": gettext("The process crashed"),
+        "budget": gettext("The budget is used up"),
+        "endpoint_stopped": gettext("The endpoint answers nothing more"),
+        "llm_unsupported": gettext("The endpoint lacks an ability"),
     }.get(code, gettext("The job failed"))
 
 

@@ -1,7 +1,7 @@
 """Runs of explanations: the overview with scores spread out, the form of a run, its live page."""
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Query, Request
@@ -22,13 +22,14 @@ from app.web.sse import Look, Tell
 from core.db.session import Session
 from core.domain.explain_job import ExplainSpec, RunBudget
 from core.domain.views import SaeCard
+from core.domain.views_explain import EndpointCard
 from core.errors import NotFound
 
 router = APIRouter(prefix="/explanations")
 
 SECTION = "explanations"
 RUNS_SHOWN = 20
-FOUND_SHOWN = 50
+FOUND_SHOWN = 25
 _SHARE_OF_TIME = 0.05  # of a stream that is spent on reading the distributions
 
 
@@ -54,6 +55,7 @@ def overview(
         section=SECTION,
         words_asked=words,
         found=found,
+        most=FOUND_SHOWN,
         models=models,
         model=chosen,
         groups=score_charts.strip_groups(spread),
@@ -288,6 +290,15 @@ def _budget(typed: dict[str, str]) -> RunBudget:
         raise FieldsInvalid(field_problems(error)) from error
 
 
+def _choices(cards: Iterable[EndpointCard]) -> tuple[tuple[str, str], ...]:
+    """Endpoints as values and words of a field."""
+    return tuple((str(card.endpoint_id), f"{card.name} · {card.model}") for card in cards)
+
+
+def _may_embed(card: EndpointCard) -> bool:
+    return card.abilities is None or card.abilities.embedding_size > 0
+
+
 def _saes(session: Session) -> tuple[SaeCard, ...]:
     """SAEs whose features can be explained."""
     models = catalog.list_models(session)
@@ -296,6 +307,7 @@ def _saes(session: Session) -> tuple[SaeCard, ...]:
 
 def _form_page(request: Request, session: Session, form: RunForm, *, status: int = 200) -> Response:
     shown, problems = _estimate(session, form)
+    known = endpoints.list_endpoints(session)
     return render.page(
         request,
         "explain_runs/new.html",
@@ -303,7 +315,8 @@ def _form_page(request: Request, session: Session, form: RunForm, *, status: int
         status=status,
         form=form,
         saes=_saes(session),
-        endpoints=endpoints.list_endpoints(session),
+        asking=_choices(known),
+        embedders=(("", "–"), *_choices(card for card in known if _may_embed(card))),
         estimate=shown,
         problems=problems,
     )
