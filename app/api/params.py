@@ -58,6 +58,26 @@ def feature_id(model_id: ModelIdPath, sae_id: SaeIdPath, index: IndexPath) -> Fe
 
 
 FeatureDep = Annotated[FeatureId, Depends(feature_id)]
+TokenText = Annotated[
+    str | None,
+    Query(
+        min_length=1,
+        max_length=100,
+        pattern=r"^[^\x00]*$",
+        description="Only features whose peak token contains this text, ignoring case.",
+        examples=["sorry"],
+    ),
+]
+ExplainedWords = Annotated[
+    str | None,
+    Query(
+        min_length=1,
+        max_length=200,
+        pattern=r"^[^\x00]*$",
+        description="Only features with a present explanation that holds all these words.",
+        examples=["river"],
+    ),
+]
 
 
 def feature_query(
@@ -78,26 +98,8 @@ def feature_query(
         bool | None,
         Query(description="true: only dead features; false: only living ones.", examples=[False]),
     ] = None,
-    token: Annotated[
-        str | None,
-        Query(
-            min_length=1,
-            max_length=100,
-            pattern=r"^[^\x00]*$",
-            description="Only features whose peak token contains this text, ignoring case.",
-            examples=["sorry"],
-        ),
-    ] = None,
-    explained: Annotated[
-        str | None,
-        Query(
-            min_length=1,
-            max_length=200,
-            pattern=r"^[^\x00]*$",
-            description="Only features with a present explanation that holds all these words.",
-            examples=["river"],
-        ),
-    ] = None,
+    token: TokenText = None,
+    explained: ExplainedWords = None,
     after: Annotated[
         str | None,
         Query(
