@@ -7,6 +7,7 @@ from app.services.align_offers import Offers
 from app.services.problems import FieldProblem
 from app.web import align_features
 from app.web.align_form import AlignForm
+from app.web.problem_words import told
 from core.db.session import Session
 from core.errors import SparsightError
 
@@ -105,7 +106,8 @@ def _found(
     try:
         indices = look(form, row, limit, offers=offers, session=session)
     except SparsightError as error:
-        return form.with_problems([FieldProblem(path=path, message=error.message, hint=error.hint)])
+        problem = FieldProblem(path=path, message=error.message, hint=error.hint)
+        return form.with_problems([told(problem)])
     return _listed(form, row, target, indices)
 
 

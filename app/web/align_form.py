@@ -7,6 +7,7 @@ from app.services.align_offers import Offers
 from app.services.harvest_spec import read_form
 from app.services.problems import FieldProblem
 from app.web import align_features, align_text
+from app.web.problem_words import told
 from app.web.spec_texts import help_of
 from core.domain.alignment import AlignSpec, Method, SftSpec
 
@@ -126,8 +127,11 @@ class AlignForm:
         return replace(self, typed=kept, n_saes=0)
 
     def at_fields(self, problems: Iterable[FieldProblem]) -> tuple[FieldProblem, ...]:
-        """The same problems at fields that are shown: what a choice hides is told at the choice."""
-        return tuple(replace(problem, path=self._shown(problem.path)) for problem in problems)
+        """The problems at fields that are shown, in the reader's language.
+
+        What a choice hides is told at the choice.
+        """
+        return tuple(replace(told(one), path=self._shown(one.path)) for one in problems)
 
     def with_measure(self, job_id: int) -> "AlignForm":
         """The form with the job that measures it."""

@@ -303,7 +303,8 @@ def _side_context(request: Request, session: Session, look: Look) -> dict[str, A
     values = look.spec.model_dump(mode="json") if look.spec is not None else None
     curl = None
     if values is not None:
-        curl = snippets.curl_snippet(str(request.base_url), align_launch.API_PATH, values)
+        body = {"spec": values}
+        curl = snippets.curl_snippet(str(request.base_url), align_launch.API_PATH, body)
     return {
         "form": look.form,
         "offers": look.offers,

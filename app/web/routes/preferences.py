@@ -21,7 +21,14 @@ from app.services import (
 )
 from app.services.preference_uploads import UploadReport
 from app.services.problems import FieldProblem, FieldsInvalid
-from app.web import answers, contrast_rows, preference_forms, preference_words, render
+from app.web import (
+    answers,
+    contrast_rows,
+    preference_forms,
+    preference_words,
+    problem_words,
+    render,
+)
 from app.web.i18n import gettext
 from app.web.routes.jobs import PostedDep
 from core.db.session import Session
@@ -130,7 +137,12 @@ def save(
             data_dir=resources.data_dir,
         )
     except FieldsInvalid as error:
-        return _report_page(request, found, form.with_problems(error.problems), status=422)
+        return _report_page(
+            request,
+            found,
+            form.with_problems(tuple(map(problem_words.told, error.problems))),
+            status=422,
+        )
     return render.redirect(request, f"/preferences/{set_id}")
 
 
@@ -202,7 +214,7 @@ def start_contrast(
             model=fields.get("model", ""),
             saes=tuple(saes),
             max_pairs=fields.get("max_pairs", ""),
-            problems=error.problems,
+            problems=tuple(map(problem_words.told, error.problems)),
         )
         return _set_page(request, session, resources, set_id, typed=start, status=422)
     job_id = contrast_launch.submit(session, spec)
@@ -261,7 +273,7 @@ def _stage(posted: FormData, typed: dict[str, str], data_dir: FilePath) -> Sent:
     except SparsightError as error:
         path = "path" if way == "path" else "file"
         found = FieldProblem(path=path, message=error.message, hint=error.hint)
-        return Sent(typed=typed, token="", problems=(found,))
+        return Sent(typed=typed, token="", problems=(problem_words.told(found),))
     return Sent(typed=typed, token=staged.token, problems=())
 
 
