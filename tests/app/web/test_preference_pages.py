@@ -3,15 +3,14 @@
 import json
 import re
 
-import numpy as np
 import pytest
 
 from app.services import preference_pages
-from core.db.repositories import contrasts, jobs
+from core.db.repositories import jobs
 from core.domain.align_jobs import ContrastSpec
-from core.domain.align_results import ContrastSaeResult, ContrastValues
 from core.interchange.preferences import preference_lines
 from tests.support.builders import MODEL_ID, SAE_ID
+from tests.support.launching import make_world, publish_contrast
 from tests.support.pairs import some_pairs
 
 GOOD = {"prompt": "Is it late?", "chosen": "Yes, it is.", "rejected": "Perhaps it is."}
@@ -51,42 +50,9 @@ def stored(client, content=None, name="My set"):
     return answer.headers["location"]
 
 
-def publish_contrast(scope, card, *, n_features=24):
-    """A contrast of a set through the sample's SAE; feature 2 is stronger on chosen answers."""
-    rng = np.random.default_rng(0)
-    chosen, rejected = rng.random(n_features), rng.random(n_features)
-    chosen[2], rejected[2] = 9.0, 1.0
-    values = ContrastValues(
-        mean_chosen=chosen,
-        mean_rejected=rejected,
-        difference=chosen - rejected,
-        effect_size=(chosen - rejected) / 2,
-        share_chosen=np.full(n_features, 0.5),
-        share_rejected=np.full(n_features, 0.25),
-        density=np.linspace(0.0, 0.2, n_features),
-    )
-    sae = ContrastSaeResult(
-        sae_id=SAE_ID,
-        revision=f"sha-{SAE_ID}",
-        hook_name="blocks.1.hook_resid_post",
-        layer=1,
-        values=values,
-    )
-    with scope() as session:
-        return contrasts.publish(
-            session,
-            job_id=None,
-            identity=f"contrast-{card.content_hash}",
-            model_id=MODEL_ID,
-            model_revision="weights-1",
-            preference_name=card.name,
-            preference_hash=card.content_hash,
-            n_pairs=25,
-            n_tokens_chosen=500,
-            n_tokens_rejected=600,
-            spec={},
-            saes=[sae],
-        )
+@pytest.fixture(scope="module")
+def world(scope, tmp_path_factory):
+    return make_world(scope, tmp_path_factory.mktemp("world"))
 
 
 def test_the_shipped_set_can_be_read(client):
@@ -217,24 +183,24 @@ def test_a_contrast_is_started_from_the_set(client, scope, sample):
     assert "Write a whole number from 1." in wrong.text
 
 
-def test_a_contrast_ranks_features_and_carries_them_to_a_run(client, scope, sample):
+def test_a_contrast_ranks_features_and_carries_them_to_a_run(client, scope, world):
     base = stored(client, mixed_file(28))
     assert "No contrast of these pairs yet" in client.get(f"{base}/contrast").text
     with scope() as session:
         card = preference_pages.get_card(session, int(base.rpartition("/")[2]))
-    publish_contrast(scope, card)
+    publish_contrast(scope, world, card)
     page = client.get(f"{base}/contrast")
     assert page.status_code == 200, page.text
-    shown = re.findall(rf'href="/{MODEL_ID}/{SAE_ID}/(\d+)"', page.text)
-    assert shown[0] == "2"
-    assert "0" not in shown  # it fires on no answer
+    place = f"{world.model_id}/{world.sae_id}"
+    assert re.findall(rf'href="/{place}/(\d+)"', page.text)[:2] == ["2", "5"]
+    assert f'href="/{place}/0"' not in page.text  # it fires on no answer
     rejected_first = client.get(f"{base}/contrast?sort=effect_size&dir=asc").text
-    assert rejected_first.index('aria-current="true">More on rejected')
+    assert re.findall(rf'href="/{place}/(\d+)"', rejected_first)[0] == "5"
     assert "No feature matches these filters." in client.get(f"{base}/contrast?words=none").text
     assert "Write a number from 0 to 100." in client.get(f"{base}/contrast?share=x").text
     picked = (
-        f"/align/new?data={card.content_hash}&model=model:{MODEL_ID}&treat=held"
-        f"&feature={MODEL_ID}/{SAE_ID}/2"
+        f"/align/new?data={card.content_hash}&model=model:{world.model_id}&treat=held"
+        f"&feature={place}/2"
     )
     form = client.get(picked).text
     assert f'value="{card.content_hash}" selected' in form
