@@ -12,6 +12,7 @@ from core.db.session import Session
 from core.domain.job import EventKind, JobCard, JobEvent
 
 _MAIN_PHASES = ("harvesting", "training")
+_MAIN_UNITS = {"harvest": "tokens", "align": "steps", "sft": "steps"}
 
 
 def speed_history(session: Session, job_id: int, *, most: int = MOST_POINTS) -> MetricTable:
@@ -30,6 +31,11 @@ def speed_history(session: Session, job_id: int, *, most: int = MOST_POINTS) -> 
     return speed_table(session, card, events, most=most)
 
 
+def speed_unit(card: JobCard) -> str:
+    """What the curves of a job count."""
+    return _MAIN_UNITS.get(card.kind) or (card.progress.unit if card.progress else "items")
+
+
 def speed_table(
     session: Session, card: JobCard, events: Iterable[JobEvent], *, most: int = MOST_POINTS
 ) -> MetricTable:
@@ -43,7 +49,7 @@ def speed_table(
 def _rows(
     card: JobCard, events: Iterable[JobEvent], *, since: datetime
 ) -> Iterator[dict[str, JsonValue]]:
-    phased = card.kind in {"harvest", "align", "sft"}
+    phased = card.kind in _MAIN_UNITS
     for event in events:
         told = event.payload
         if event.kind is not EventKind.PROGRESS or (phased and told["phase"] not in _MAIN_PHASES):

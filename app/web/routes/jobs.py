@@ -108,9 +108,8 @@ def show(request: Request, session: SessionDep, job_id: JobId) -> Response:
         for sae in model.saes
         if sae.harvest is not None
     }
-    progress = page.card.progress
     table = job_speed.speed_history(session, job_id)
-    unit = words.unit_word(progress.unit if progress else "items")
+    unit = words.unit_word(job_speed.speed_unit(page.card))
     plots = run_plots.speed_plots(table, unit=unit) if table.n_rows > 1 or page.card.active else ()
     return render.page(
         request,
