@@ -4,11 +4,10 @@ import shutil
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import psutil
 import torch
-from pydantic import JsonValue
 
 from core.domain.align_check import (
     CheckItem,
@@ -42,7 +41,7 @@ from worker.progress import JobContext
 T = TypeVar("T")
 
 
-def run_check(spec: AlignCheckSpec, job: JobContext) -> dict[str, JsonValue]:
+def run_check(spec: AlignCheckSpec, job: JobContext) -> dict[str, Any]:
     """Check a run's settings with the real model and data, and measure a few steps.
 
     What is wrong is a failed check of the report, not a failure of the job; whatever needs it is
@@ -60,8 +59,7 @@ def run_check(spec: AlignCheckSpec, job: JobContext) -> dict[str, JsonValue]:
         report = _Check(spec, job, folder).run()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    values: dict[str, JsonValue] = report.model_dump(mode="json")
-    return values
+    return report.model_dump(mode="json")
 
 
 class _Check:
