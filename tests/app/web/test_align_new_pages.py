@@ -37,9 +37,8 @@ def fields_of(text):
     for name, body in re.findall(
         r'<select[^>]* name="([^"]+)"[^>]*>(.*?)</select>', form, re.DOTALL
     ):
-        chosen = re.search(r'value="([^"]*)" selected', body)
-        first = re.search(r'value="([^"]*)"', body)
-        found[name] = (chosen or first)[1]
+        options = re.findall(r'value="([^"]*)"( selected)?', body)
+        found[name] = next((value for value, selected in options if selected), options[0][0])
     areas = re.findall(r'<textarea[^>]* name="([^"]+)"[^>]*>(.*?)</textarea>', form, re.DOTALL)
     return found | dict(areas)
 
