@@ -57,13 +57,42 @@ def pages(address: str) -> dict[str, str]:
             base = f"/{model_id}/{sae['sae_id']}"
             path = f"/models/{model_id}/saes/{sae['sae_id']}/features/random"
             feature = ask(address, path, seed=1)["index"]
-            return found | {
-                "model": f"/{model_id}",
-                "list": base,
-                "feature": f"{base}/{feature}",
-                "feature-all": f"{base}/{feature}?band=all",
-                "raw": f"{base}/{feature}?view=raw",
-            }
+            return (
+                found
+                | explanation_pages(address, f"{base}/{feature}")
+                | {
+                    "model": f"/{model_id}",
+                    "list": base,
+                    "feature": f"{base}/{feature}",
+                    "feature-all": f"{base}/{feature}?band=all",
+                    "raw": f"{base}/{feature}?view=raw",
+                }
+            )
+    return found
+
+
+def explanation_pages(address: str, feature: str) -> dict[str, str]:
+    """Paths of the pages of explanations; of the newest explanation where there is one."""
+    found = {
+        "explain": f"{feature}/explain",
+        "explain-preview": f"{feature}/explain?preview=1",
+        "write": f"{feature}/explanations/new",
+    }
+    there = ask(address, "/explanations", words="e", limit=200).get("explanations")
+    explained = sorted(
+        there if isinstance(there, list) else [], key=lambda one: -len(one["scores"])
+    )
+    if explained:
+        first = explained[0]
+        found |= {
+            "explained": f"/{first['feature']}",
+            "explanation": f"/explanations/{first['explanation_id']}",
+            "explanation-edit": f"/explanations/{first['explanation_id']}/edit",
+            "explanation-delete": f"/explanations/{first['explanation_id']}/delete",
+            "explanations-compared": f"/{first['feature']}/compare",
+        }
+        kinds = {score["kind"]: score["score_id"] for score in reversed(first["scores"])}
+        found |= {f"score-{kind}": f"/scores/{number}" for kind, number in kinds.items()}
     return found
 
 

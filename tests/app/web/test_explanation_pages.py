@@ -272,7 +272,7 @@ def test_explanations_are_compared_only_where_they_were_tested_alike(client, new
     other = new("elsewhere", score=simulation(0.9, judge="another model"))
     said = text_of(client.get(f"{BASE}/3/compare?e={one}&e={two}&e={other}").text)
     assert "is ahead by 0.50. The 95 % intervals do not meet." in said
-    assert "Only one of them has a value here" in said
+    assert "Fewer than two of them have a value here" in said
 
 
 def test_a_lone_explanation_has_nothing_to_be_compared_with(client, endpoint):
