@@ -9,6 +9,7 @@ from typing import Annotated, cast
 from fastapi import Depends, Request
 from sqlalchemy.orm import Session
 
+from app.services.bell import JobBell
 from core.db.session import SessionScope
 from core.explaining.keys import KeyRing
 
@@ -24,6 +25,7 @@ class Resources:
         data_dir: folder of the database and of jobs.
         cache_dir: folder of downloads.
         keys: seals and opens API keys of endpoints.
+        bell: wakes streams when a job has told something.
         stopping: set when the server was told to stop; streams end then.
     """
 
@@ -31,6 +33,7 @@ class Resources:
     data_dir: Path
     cache_dir: Path
     keys: KeyRing
+    bell: JobBell = field(default_factory=JobBell)
     stopping: threading.Event = field(default_factory=threading.Event)
 
 

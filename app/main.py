@@ -21,6 +21,7 @@ from app.api.document import add_document
 from app.api.guard import RequestGuard, allowed_hosts
 from app.api.routes import add_api
 from app.deps import Resources
+from app.services.bell import JobBell
 from app.services.preference_uploads import MAX_UPLOAD_BYTES
 from app.web import errors as page_errors
 from app.web.site import add_pages
@@ -49,7 +50,7 @@ def create_app(settings: Settings, *, stopping: threading.Event | None = None) -
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         with database(settings.database_url, settings.data_dir) as url:
-            engine = make_engine(url)
+            engine, bell = make_engine(url), JobBell()
             app.state.resources = Resources(
                 scope=session_scope(engine),
                 data_dir=settings.data_dir,
@@ -59,9 +60,11 @@ def create_app(settings: Settings, *, stopping: threading.Event | None = None) -
                     data_dir=settings.data_dir,
                     environment=os.environ,  # noqa: TID251 - endpoints name variables with keys
                 ),
+                bell=bell,
                 stopping=stopping or threading.Event(),
             )
-            yield
+            with bell.following(url):
+                yield
             engine.dispose()
 
     app = FastAPI(

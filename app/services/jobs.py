@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 
+from app.services.bell import JobBell
 from core.db.repositories import jobs
 from core.db.session import Session, SessionScope
 from core.domain.job import JobCard, JobEvent, JobPage, JobState
@@ -10,8 +11,6 @@ from core.jobs import control
 
 FINAL_STATES = frozenset({JobState.CANCELLED, JobState.FAILED, JobState.SUCCEEDED})
 
-_POLL_SECONDS = 0.5
-_NAP_SECONDS = 0.1
 _EVENTS_A_POLL = 500
 
 
@@ -71,22 +70,29 @@ def events_after(
 
 
 async def event_stream(
-    scope: SessionScope, job_id: int, *, seq: int = 0, stopping: Callable[[], bool]
+    scope: SessionScope,
+    job_id: int,
+    *,
+    seq: int = 0,
+    bell: JobBell,
+    stopping: Callable[[], bool],
 ) -> AsyncIterator[JobEvent]:
     """Events of a job as they come, until it is final and told, or the server stops.
 
     Each look opens a short session; none is held while the stream waits. Numbers go up without
     a gap, so that a reader who comes back with the last number misses nothing.
     """
-    while not stopping():
-        batch, final = await asyncio.to_thread(_look, scope, job_id, seq)
-        for event in batch:
-            yield event
-            seq = event.seq
-        if final and not batch:
-            return
-        if not batch:
-            await _nap(stopping)
+    with bell.listening(job_id) as ear:
+        while not stopping():
+            ear.clear()
+            batch, final = await asyncio.to_thread(_look, scope, job_id, seq)
+            for event in batch:
+                yield event
+                seq = event.seq
+            if final and not batch:
+                return
+            if not batch:
+                await ear.wait(stopping)
 
 
 def _look(scope: SessionScope, job_id: int, seq: int) -> tuple[tuple[JobEvent, ...], bool]:
@@ -97,11 +103,3 @@ def _look(scope: SessionScope, job_id: int, seq: int) -> tuple[tuple[JobEvent, .
             jobs.events_after(session, job_id, seq=seq, limit=_EVENTS_A_POLL),
             state in FINAL_STATES,
         )
-
-
-async def _nap(stopping: Callable[[], bool]) -> None:
-    """Waits until the next look is due, or the server stops."""
-    waited = 0.0
-    while waited < _POLL_SECONDS and not stopping():
-        await asyncio.sleep(_NAP_SECONDS)
-        waited += _NAP_SECONDS

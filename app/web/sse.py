@@ -15,8 +15,6 @@ from app.web.render import Here
 from core.db.session import Session
 from core.domain.job import EventKind, JobEvent, JobPage
 
-POLL_SECONDS = 0.5
-NAP_SECONDS = 0.1
 EVENTS_A_LOOK = 500
 CLOSED = "closed"
 ROWS = "rows"  # an event that curves listen to
@@ -54,21 +52,23 @@ async def job_stream(
         tell: what is said of a look that holds events, in its session; the fragments of the job's
             own page by default.
     """
-    while not resources.stopping.is_set():
-        i18n.current.set(here.lang)
-        look, messages = await asyncio.to_thread(
-            _look, resources, job_id, seq, here, tell or job_messages
-        )
-        if look.events:
-            seq = look.last_seq
-            for message in messages[:-1]:
-                yield message
-            yield messages[-1].model_copy(update={"id": str(seq)})
-        elif look.page.card.active:
-            await _nap(resources)
-        else:
-            yield ServerSentEvent(event=CLOSED, raw_data="")
-            return
+    with resources.bell.listening(job_id) as ear:
+        while not resources.stopping.is_set():
+            i18n.current.set(here.lang)
+            ear.clear()
+            look, messages = await asyncio.to_thread(
+                _look, resources, job_id, seq, here, tell or job_messages
+            )
+            if look.events:
+                seq = look.last_seq
+                for message in messages[:-1]:
+                    yield message
+                yield messages[-1].model_copy(update={"id": str(seq)})
+            elif look.page.card.active:
+                await ear.wait(resources.stopping.is_set)
+            else:
+                yield ServerSentEvent(event=CLOSED, raw_data="")
+                return
 
 
 def job_messages(session: Session, look: Look, here: Here) -> list[ServerSentEvent]:
@@ -101,11 +101,3 @@ def _look(
         events = jobs.events_after(session, job_id, seq=seq, limit=EVENTS_A_LOOK)
         look = Look(page=page, events=events)
         return look, tell(session, look, here) if events else []
-
-
-async def _nap(resources: Resources) -> None:
-    """Waits until the next look is due, or the server stops."""
-    waited = 0.0
-    while waited < POLL_SECONDS and not resources.stopping.is_set():
-        await asyncio.sleep(NAP_SECONDS)
-        waited += NAP_SECONDS

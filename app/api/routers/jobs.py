@@ -117,7 +117,11 @@ async def stream_events(
     """
     start = after if last_event_id is None else last_event_id
     events = jobs.event_stream(
-        resources.scope, job_id, seq=start, stopping=resources.stopping.is_set
+        resources.scope,
+        job_id,
+        seq=start,
+        bell=resources.bell,
+        stopping=resources.stopping.is_set,
     )
     async for event in events:
         body = EventBody.model_validate(event)
