@@ -7,12 +7,15 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from core.db.repositories import jobs
+from core.domain.align_jobs import DriftSpec
 from core.domain.alignment import AlignSpec, SftSpec, Strategy
-from core.domain.job import EventKind
+from core.domain.job import EventKind, parse_spec
 from core.errors import Cancelled, HookUnknown, Invalid, SaeMismatch
-from core.interchange.preferences import write_preferences
+from core.interchange.preference_store import save_pairs
+from core.interchange.preferences import read_preferences, write_preferences
 from tests.support.harvests import write_model, write_sae
 from tests.support.jobs import claimed_job, job_spec
 from tests.support.tiny_runs import tiny_pairs
@@ -146,6 +149,90 @@ def test_a_cancelled_job_goes_on_in_its_next_attempt(world, session_scope, tmp_p
     assert [event["step"] for event in events] == list(range(7))
     for event, row in zip(events, expected, strict=True):
         assert event.get("loss") == row.get("loss")
+
+
+@pytest.mark.parametrize("unsent", [False, True])
+def test_a_run_that_dies_before_its_first_checkpoint_tells_each_step_once(
+    world, session_scope, tmp_path, unsent
+):
+    spec = align_spec(world, training={**TRAINING, "save_every": 50})
+    with running(session_scope, tmp_path) as job:
+        run_align(spec, job)
+        expected = read_metrics(job.work_dir / "metrics.jsonl")
+        whole = load_file(job.work_dir / "model" / "model.safetensors")
+    with claimed_job(session_scope, job_spec(), tmp_path) as held:
+        for last_check in (5, 4, None):
+            job = JobContext(
+                claim=held.claim,
+                scope=session_scope,
+                work_dir=held.work_dir,
+                cache_dir=tmp_path / "cache",
+            )
+            if last_check is not None:
+                with dying_at(job, last_check), pytest.raises(InterruptedError):
+                    run_align(spec, job)
+                assert not (job.work_dir / "checkpoints").exists()
+                if not unsent:
+                    job.flush()
+        result = run_align(spec, job)
+        events = metric_events(session_scope, job)
+        rows = read_metrics(job.work_dir / "metrics.jsonl")
+        again = load_file(job.work_dir / "model" / "model.safetensors")
+    assert result["steps"] == 6
+    assert [event["step"] for event in events] == list(range(7))
+    assert events == rows
+    for event, row in zip(events, expected, strict=True):
+        assert event.get("loss") == row.get("loss")
+    for name, weight in whole.items():
+        assert torch.equal(again[name], weight), name
+
+
+@contextmanager
+def dying_at(job, last_check):
+    """Inside, the process dies, without a word to anybody, when it looks for the n-th time."""
+    checks = 0
+
+    def check() -> None:
+        nonlocal checks
+        checks += 1
+        if checks == last_check:
+            raise InterruptedError
+
+    job.check = check
+    yield
+    del job.check
+
+
+def test_a_finished_run_queues_one_measurement_of_what_moved(world, session_scope, tmp_path):
+    spec = align_spec(world)
+    with claimed_job(session_scope, spec, tmp_path) as job:
+        first: Any = run_align(spec, job)
+        second: Any = run_align(spec, job)
+        with session_scope() as session:
+            (queued,) = jobs.list_jobs(session, kind="drift")
+            found = parse_spec(jobs.get_spec(session, queued.job_id))
+    assert first["drift_job"] == second["drift_job"] == queued.job_id
+    assert isinstance(found, DriftSpec)
+    assert found.run_job_id == job.job_id
+    assert found.aligned_dir == first["model_dir"]
+    assert [(sae.sae_id, sae.harvest_id) for sae in found.saes] == [("1-tiny", None)]
+    quiet = align_spec(world, measure_drift=False)
+    with claimed_job(session_scope, quiet, tmp_path) as job:
+        assert "drift_job" not in run_align(quiet, job)
+
+
+def test_a_stored_set_trains_as_its_file_does(world, session_scope, tmp_path):
+    pairs = read_preferences(world / "pairs.jsonl").pairs
+    saved = save_pairs(pairs, tmp_path)
+    stored = {"kind": "stored", "content_hash": saved.content_hash, "name": "mine"}
+    losses = []
+    for data in (align_spec(world).data, stored):
+        spec = align_spec(world, data=data)
+        with running(session_scope, tmp_path) as job:
+            run_align(spec, job)
+            rows = read_metrics(job.work_dir / "metrics.jsonl")
+        losses.append([row.get("loss") for row in rows])
+    assert losses[0] == losses[1]
 
 
 def test_events_lost_in_a_crash_are_sent_again_and_none_twice(world, session_scope, tmp_path):
