@@ -64,7 +64,7 @@ def _named(error: DBAPIError | psycopg.Error) -> SparsightError | None:
             hint="Free some disk and resume.",
         )
     if state is None or state.startswith(_GONE):
-        reason = hide_password(str(origin).strip().splitlines()[-1])
+        reason = hide_password(str(origin).strip().splitlines()[0])
         return DatabaseUnavailable(
             f"The database does not answer: {reason}", hint="Check that it runs; then try again."
         )
