@@ -42,6 +42,7 @@ class CheckName(StrEnum):
     CONTEXT = "context"
     RESULT_ID = "result_id"
     SAE = "sae"
+    STRANGER = "stranger"
     HOOK = "hook"
     FEATURES = "features"
     STEPS = "steps"
@@ -91,6 +92,7 @@ class Known:
         saes: sizes by SAE id.
         hooks: hook point by SAE id.
         architectures, scalings: of each SAE, by its id.
+        strangers: SAEs that are known for another model, with that model's id.
         taken_ids: ids of models that there are.
     """
 
@@ -101,6 +103,7 @@ class Known:
     hooks: Mapping[str, str]
     architectures: Mapping[str, str]
     scalings: Mapping[str, str]
+    strangers: Mapping[str, str]
     taken_ids: frozenset[str]
     machine: Machine
 
@@ -327,6 +330,11 @@ def _sae_checks(entry: ConstraintSae, place: int, known: Known) -> Iterator[Chec
         subject=entry.sae_id,
         numbers={"d_in": sizes.d_in, "d_sae": sizes.d_sae, "width": width or 0},
     )
+    stranger = known.strangers.get(entry.sae_id)
+    if fits and stranger is not None:
+        yield Check(
+            name=CheckName.STRANGER, outcome=Outcome.WARNING, path=f"{at}.pick", subject=stranger
+        )
     yield from _hook_checks(entry, at, known)
     yield from _feature_checks(entry, at, sizes)
 

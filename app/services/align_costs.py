@@ -1,7 +1,8 @@
 """What a run will need, by formula, before anything is loaded.
 
 With P the model's weights, N processes under FSDP (else 1), T tokens of the longest sequence (at
-most ``max_length``), M sequences of one forward pass, L layers of width d, and s the bytes of a number of the passes:
+most ``max_length``), M sequences of one forward pass, L layers of width d, and s the bytes of a
+number of the passes:
 
 * weights: 4 P (trained weights are float32), s P below adapters; bfloat16 passes keep a rounded
   copy, 2 P more.

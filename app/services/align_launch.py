@@ -119,6 +119,7 @@ def look(spec: AlignSpec | SftSpec, offers: Offers, *, data_dir: Path) -> Launch
             for name, pick in picks.items()
         },
         scalings={name: pick.normalize_activations if pick else "" for name, pick in picks.items()},
+        strangers=_strangers(spec, offered, picks),
         taken_ids=frozenset(model.model_id for model in offers.models),
         machine=this_machine(data_dir),
     )
@@ -298,6 +299,20 @@ def _model_sizes(source: ModelSource, offered: OfferedModel | None) -> ModelSize
     return ModelSizes(
         d_model=header.d_model, n_layers=header.n_layers, vocab_size=header.vocab_size
     )
+
+
+def _strangers(
+    spec: AlignSpec | SftSpec,
+    offered: OfferedModel | None,
+    picks: Mapping[str, OfferedSae | None],
+) -> dict[str, str]:
+    """SAEs of another model than the one that trains, or than the one that it came from."""
+    own = {spec.model_id} | ({offered.based_on} if offered else set())
+    return {
+        name: pick.card.model_id
+        for name, pick in picks.items()
+        if pick is not None and pick.card.model_id not in own
+    }
 
 
 def _pick(entry: ConstraintSae, model_id: str, offers: Offers) -> OfferedSae | None:

@@ -39,6 +39,7 @@ def title(check: Check) -> str:
         CheckName.CONTEXT: gettext("Context length"),
         CheckName.RESULT_ID: gettext("Id of the result"),
         CheckName.SAE: "SAE",
+        CheckName.STRANGER: "SAE",
         CheckName.HOOK: gettext("Hook"),
         CheckName.FEATURES: gettext("Features"),
         CheckName.STEPS: gettext("Steps"),
@@ -73,7 +74,7 @@ def _words(check: Check) -> Words:
             return _data_words(check)
         case CheckName.MODEL | CheckName.CONTEXT | CheckName.RESULT_ID:
             return _model_words(check)
-        case CheckName.SAE | CheckName.HOOK | CheckName.FEATURES:
+        case CheckName.SAE | CheckName.STRANGER | CheckName.HOOK | CheckName.FEATURES:
             return _sae_words(check)
         case CheckName.STEPS | CheckName.WARMUP | CheckName.BATCH:
             return _step_words(check)
@@ -167,6 +168,11 @@ def _model_words(check: Check) -> Words:
 
 def _sae_words(check: Check) -> Words:
     subject = {"id": check.subject}
+    if check.name is CheckName.STRANGER:
+        return (
+            gettext("It was harvested on %(id)s.") % subject,
+            gettext("Fine for a model that was tuned from it; else choose another SAE."),
+        )
     if check.name is CheckName.HOOK:
         return _hook_words(check)
     if check.name is CheckName.FEATURES:

@@ -197,7 +197,7 @@ def start_contrast(
     set_id: SetDep,
     posted: PostedDep,
 ) -> Response:
-    """Starts a contrast; its job's page follows it."""
+    """Starts a contrast; the set's page follows it."""
     fields = dict(posted)
     saes = [value for name, value in posted if name == "sae"]
     card = preference_pages.get_card(session, set_id)
@@ -217,8 +217,8 @@ def start_contrast(
             problems=tuple(map(problem_words.told, error.problems)),
         )
         return _set_page(request, session, resources, set_id, typed=start, status=422)
-    job_id = contrast_launch.submit(session, spec)
-    return render.redirect(request, f"/jobs/{job_id}")
+    contrast_launch.submit(session, spec)
+    return render.redirect(request, f"{_base(card)}#contrasts")
 
 
 @router.get("/preferences/{set_name}/contrast")
@@ -361,6 +361,7 @@ def _set_page(
     return render.page(
         request,
         "preferences/show.html",
+        partial="preferences/_contrasts.html",
         section=SECTION,
         status=status,
         set=page,

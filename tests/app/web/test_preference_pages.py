@@ -13,6 +13,7 @@ from tests.support.builders import MODEL_ID, SAE_ID
 from tests.support.launching import make_world, publish_contrast
 from tests.support.pairs import some_pairs
 
+HTMX = {"HX-Request": "true", "HX-Request-Type": "partial"}
 GOOD = {"prompt": "Is it late?", "chosen": "Yes, it is.", "rejected": "Perhaps it is."}
 BAD = [
     '{"prompt": "x", "chosen": "a"}',
@@ -168,13 +169,16 @@ def test_a_contrast_is_started_from_the_set(client, scope, sample):
     fields = {"model": f"model:{MODEL_ID}", "sae": f"{MODEL_ID}/{SAE_ID}", "max_pairs": "64"}
     answer = client.post("/preferences/demo/contrasts", data=fields, follow_redirects=False)
     assert answer.status_code == 303, answer.text
-    job_id = int(answer.headers["location"].rpartition("/")[2])
+    assert answer.headers["location"] == "/preferences/demo#contrasts"
     with scope() as session:
-        spec = ContrastSpec.model_validate(jobs.get_spec(session, job_id))
+        (card,) = jobs.list_jobs(session, kind="contrast")
+        spec = ContrastSpec.model_validate(jobs.get_spec(session, card.job_id))
     assert spec.max_pairs == 64
     assert spec.data.kind == "demo"
     assert [sae.sae_id for sae in spec.saes] == [SAE_ID]
-    assert f"/jobs/{job_id}" in client.get("/preferences/demo").text
+    assert f"/jobs/{card.job_id}" in client.get("/preferences/demo").text
+    panel = client.get("/preferences/demo", headers=HTMX).text
+    assert panel.strip().startswith('<section class="panel" id="contrasts" hx-get=')
     wrong = client.post(
         "/preferences/demo/contrasts", data={"model": f"model:{MODEL_ID}", "max_pairs": "x"}
     )
