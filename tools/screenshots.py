@@ -38,6 +38,19 @@ LOOKS = (
 )
 
 
+BEFORE_A_RUN = {
+    "preferences": "/preferences",
+    "new-preferences": "/preferences/new",
+    "preference-set": "/preferences/demo",
+    "contrast": "/preferences/demo/contrast",
+    "new-run": "/align/new",
+    "new-run-paper": "/align/new?preset=fpo-paper-gemma-2-2b",
+    "new-run-own": "/align/new?preset=own",
+    "new-run-sft": "/align/new?kind=sft",
+    "layers": "/align/new/layers",
+}
+
+
 def ask(address: str, path: str, **query: object) -> dict[str, object]:
     """An answer of the API."""
     with urlopen(f"{address}/api/v1{path}?{urlencode(query)}") as answer:  # noqa: S310  (given by the caller)
@@ -48,6 +61,7 @@ def ask(address: str, path: str, **query: object) -> dict[str, object]:
 def pages(address: str) -> dict[str, str]:
     """Paths of the pages by a name; those of features only where something was harvested."""
     found = {"home": "/", "jobs": "/jobs", "new-harvest": "/jobs/new", "missing": "/jobs/999999"}
+    found |= BEFORE_A_RUN
     models = ask(address, "/models").get("models")
     for model in models if isinstance(models, list) else []:
         model_id = model["model_id"]
@@ -105,7 +119,7 @@ def take(browser: Browser, address: str, folder: Path, look: Look) -> None:
     for name, path in pages(address).items():
         page.goto(address + path)
         page.evaluate("document.fonts.ready")
-        for row in page.locator(".ctx").all():  # far rows are blank otherwise
+        for row in page.locator(".ctx, .preference").all():  # far rows are blank otherwise
             row.evaluate("row => { row.style.contentVisibility = 'visible' }")
         page.screenshot(path=folder / f"{name}-{look.name}.png", full_page=True)
     context.close()
