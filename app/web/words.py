@@ -14,6 +14,10 @@ from core.domain.job import JobCard, JobState
 _HARVEST = re.compile(r"Harvest (?P<model>\S+) over (?P<corpus>.+)")
 _ALIGN = re.compile(r"Align (?P<model>\S+) with (?P<method>.+)")
 _TUNE = re.compile(r"Fine-tune (?P<model>\S+) on conversations")
+_CONTRAST = re.compile(r"Contrast features of (?P<model>\S+) on (?P<data>.+)")
+_CHECK_ALIGN = re.compile(r"Check the settings of aligning (?P<model>\S+)")
+_CHECK_TUNE = re.compile(r"Check the settings of fine-tuning (?P<model>\S+)")
+_DRIFT = re.compile(r"Measure what moved in (?P<model>\S+)")
 _EXPLAIN = re.compile(r"Explain features of (?P<sae>\S+)")
 _SCORE = re.compile(r"Score features of (?P<sae>\S+)")
 
@@ -67,6 +71,10 @@ def job_title(card: JobCard) -> str:
         (_HARVEST, gettext("Harvest %(model)s over %(corpus)s")),
         (_ALIGN, gettext("Align %(model)s with %(method)s")),
         (_TUNE, gettext("Fine-tune %(model)s on conversations")),
+        (_CONTRAST, gettext("Contrast features of %(model)s on %(data)s")),
+        (_CHECK_ALIGN, gettext("Check the settings of aligning %(model)s")),
+        (_CHECK_TUNE, gettext("Check the settings of fine-tuning %(model)s")),
+        (_DRIFT, gettext("Measure what moved in %(model)s")),
         (_EXPLAIN, gettext("Explain features of %(sae)s")),
         (_SCORE, gettext("Score explanations of %(sae)s")),
     ):
