@@ -1,0 +1,166 @@
+"""The launch form loses nothing: any settings come back from it as they were."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from app.services.align_launch import check_settings
+from app.services.align_offers import Offers
+from app.services.problems import FieldsInvalid
+from app.web import align_features, align_form
+from core.domain.alignment import (
+    AlignSpec,
+    ConstraintSae,
+    DemoPreferences,
+    HeldFeature,
+    HubPreferences,
+    LoraSpec,
+    Method,
+    StoredPreferences,
+    TrainingSpec,
+)
+from core.domain.model import ModelKind, ModelSource
+from core.domain.sae import SaeKind, SaeSource
+
+NOTHING = Offers(models=(), saes=())
+POSITIVE = st.floats(1e-9, 1e6, allow_nan=False)
+HUB_SAE = SaeSource(kind=SaeKind.HUB, location="r", release_id="s")
+
+
+@st.composite
+def constraints(draw):
+    held = draw(st.lists(st.tuples(st.integers(0, 500), st.floats(1, 9)), max_size=4))
+    held = dict(held)
+    free = draw(st.sets(st.integers(501, 999), max_size=4))
+    others = draw(st.sampled_from([0.0, 0.25, 1.0])) if held else draw(st.sampled_from([0.5, 1.0]))
+    return ConstraintSae(
+        sae_id=draw(st.sampled_from(["1-a", "2-b"])),
+        source=HUB_SAE,
+        k=draw(st.integers(1, 200)),
+        weight=draw(POSITIVE),
+        others=others,
+        held=tuple(HeldFeature(feature=f, weight=w) for f, w in held.items()),
+        free=tuple(sorted(free)),
+    )
+
+
+@st.composite
+def specs(draw):
+    training = draw(
+        st.builds(
+            TrainingSpec,
+            batch_size=st.integers(1, 512),
+            micro_batch_size=st.integers(1, 16),
+            max_steps=st.none() | st.integers(1, 10**6),
+            gradient_checkpointing=st.booleans(),
+            tensorboard=st.booleans(),
+            lora=st.none() | st.builds(LoraSpec, rank=st.integers(1, 64), alpha=POSITIVE),
+        )
+    )
+    optimizer = training.optimizer.model_copy(
+        update={
+            "learning_rate": draw(POSITIVE),
+            "max_grad_norm": draw(st.none() | POSITIVE),
+            "warmup_steps": draw(st.integers(0, 999)),
+        }
+    )
+    return AlignSpec(
+        model_id="m",
+        model=ModelSource(kind=ModelKind.HUB, location="a/m"),
+        aligned_id="m2",
+        data=draw(
+            st.sampled_from(
+                [
+                    DemoPreferences(),
+                    HubPreferences(name="a/b", eval_split="test"),
+                    StoredPreferences(content_hash="a" * 64),
+                ]
+            )
+        ),
+        method=Method.FPO,
+        beta=draw(POSITIVE),
+        alpha=draw(st.floats(0, 100)),
+        constraint=(draw(constraints()),),
+        training=training.model_copy(update={"optimizer": optimizer}),
+        measure_drift=draw(st.booleans()),
+    )
+
+
+@settings(max_examples=60, deadline=None)
+@given(specs())
+def test_any_settings_come_back_unchanged(spec):
+    form = align_form.from_spec(spec, NOTHING)
+    assert check_settings(form.values(NOTHING)) == spec
+    assert form.differences(NOTHING) == ()
+
+
+def form_of(**texts):
+    return align_form.blank("align").with_text(
+        {"model.location": "a/m", "model_id": "m", "aligned_id": "m2", **texts}
+    )
+
+
+def test_fields_that_a_method_has_not_are_left_out():
+    values = form_of(method="simpo", alpha="nonsense", gamma="0.7").values(NOTHING)
+    assert "alpha" not in values
+    assert values["gamma"] == "0.7"
+
+
+def test_lists_of_features_are_read_with_weights_and_ids():
+    texts = {
+        "constraint.0.sae_id": "1-a",
+        "constraint.0.treat": "some",
+        "constraint.0.held": "3, 7:2.5; m/1-a/9\n11",
+    }
+    (row,) = align_features.values(texts, [0], NOTHING)
+    assert row["held"] == [
+        {"feature": 3},
+        {"feature": 7, "weight": "2.5"},
+        {"feature": 9},
+        {"feature": 11},
+    ]
+    assert align_features.problems(texts, [0]) == ()
+
+
+@pytest.mark.parametrize("text", ["three", "m/2-b/9", "-1", "7:", "1.5"])
+def test_what_names_no_feature_of_this_sae_is_told(text):
+    texts = {
+        "constraint.0.sae_id": "1-a",
+        "constraint.0.treat": "some",
+        "constraint.0.held": f"3, {text}",
+    }
+    (problem,) = align_features.problems(texts, [0])
+    assert problem.path == "constraint.0.held"
+
+
+def test_a_weight_below_one_is_told_at_the_list():
+    form = (
+        form_of(method="fpo")
+        .with_row()
+        .with_text(
+            {
+                "constraint.0.sae_id": "1-a",
+                "constraint.0.source.location": "r",
+                "constraint.0.source.release_id": "s",
+                "constraint.0.treat": "some",
+                "constraint.0.held": "3:0.5",
+            }
+        )
+    )
+    with pytest.raises(FieldsInvalid) as caught:
+        check_settings(form.values(NOTHING))
+    assert [problem.path for problem in caught.value.problems] == ["constraint.0.held"]
+
+
+def test_lists_grow_and_shrink_without_repeating():
+    grown = align_features.add_to_list("3:2, 7", [7, 9, 9])
+    assert grown == "3:2, 7, 9"
+    assert align_features.take_from_list(grown, [3, 9]) == "7"
+
+
+def test_removing_a_row_moves_the_others_up():
+    form = form_of(method="fpo").with_row().with_row().with_row()
+    named = form.with_text({f"constraint.{row}.sae_id": f"{row}-x" for row in range(3)})
+    left = named.without_row(1)
+    assert left.n_saes == 2
+    assert [left.text(f"constraint.{row}.sae_id") for row in range(2)] == ["0-x", "2-x"]
