@@ -1,23 +1,25 @@
 """What an alignment run moved: its newest drift, the job that measures one, and its samples."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+
+from pydantic import ValidationError
 
 from app.services.align_runs import RunCard
 from core.db.repositories import (
     drift_features,
-    drift_material,
     drifts,
     job_numbers,
     jobs,
     samples,
 )
 from core.db.session import Session
-from core.domain.align_jobs import DriftSpec
+from core.domain.align_jobs import SamplingSpec
 from core.domain.alignment import AlignSpec
 from core.domain.job import JobCard
 from core.domain.views_drift import DriftCard, DriftList, DriftQuery, SampleSet
-from core.errors import Conflict
-from core.jobs import control
+from core.errors import Conflict, Invalid
+from core.jobs import align_follow
 
 _JOBS_LOOKED_AT = 200
 
@@ -50,8 +52,13 @@ def run_drift(session: Session, run: RunCard) -> RunDrift:
     )
 
 
-def measure(session: Session, run: RunCard) -> int:
+def measure(session: Session, run: RunCard, *, sampling: SamplingSpec | None = None) -> int:
     """Starts a measurement of what a run moved; the id of its job, an active one's if there is one.
+
+    Args:
+        session: the database.
+        run: a finished run.
+        sampling: how samples are drawn; None for the defaults.
 
     Raises:
         Conflict: the run has made no model yet.
@@ -64,25 +71,28 @@ def measure(session: Session, run: RunCard) -> int:
         raise Conflict(
             f"Run {run.job_id} has made no aligned model yet.", hint="Wait until it has finished."
         )
-    return control.submit(
+    return align_follow.submit_drift(
         session,
-        DriftSpec(
-            run_job_id=run.job_id,
-            model_id=spec.model_id,
-            model=spec.model,
-            aligned_id=spec.aligned_id,
-            aligned_dir=str(result["model_dir"]),
-            method=spec.method.value,
-            saes=drift_material.default_saes(
-                session, model_id=spec.model_id, constraint=spec.constraint
-            ),
-            constraint=spec.constraint,
-            data=spec.data,
-            lengths=spec.lengths,
-            dtype=spec.dtype,
-            device=spec.device,
-        ),
+        spec,
+        run_job_id=run.job_id,
+        model_dir=str(result["model_dir"]),
+        sampling=sampling,
     )
+
+
+def sampling_of(typed: Mapping[str, str]) -> SamplingSpec:
+    """How samples are drawn, from what was typed; what is missing stays at its default.
+
+    Raises:
+        Invalid: a number is out of its range; the message names it.
+    """
+    given = {name: text for name in SamplingSpec.model_fields if (text := typed.get(name, ""))}
+    try:
+        return SamplingSpec.model_validate(given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise Invalid(f"{place}: {first['msg']}.", hint="Mend the settings of samples.") from error
 
 
 def moved_rows(session: Session, drift: DriftCard, *, sae_id: str, query: DriftQuery) -> DriftList:

@@ -5,12 +5,16 @@
 // from "rows" events of the stream around the element; rows that are not news are dropped, so that a
 // stream may tell again what it told before.
 import { toast } from "./app.js";
+import "./log.js";
 
 const SMOOTHING = 0.9; // weight of what was before, corrected for the beginning
 const RAW_ALPHA = 0.28;
 const HEIGHT = 148;
 const FONT = 11; // whole pixels: fractions are drawn too small on dense screens
-const WHOLE = [1, 2, 5].flatMap((digit) => [...Array(9).keys()].map((power) => digit * 10 ** power)).sort((a, b) => a - b);
+const WHOLE = [1, 2, 2.5, 5]
+  .flatMap((digit) => [...Array(9).keys()].map((power) => digit * 10 ** power))
+  .filter(Number.isInteger)
+  .sort((a, b) => a - b);
 const CLOCK = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 28800, 43200, 86400, 172800, 604800];
 const INCREMENTS = { plain: WHOLE, seconds: CLOCK };
 const language = document.documentElement.lang || "en";

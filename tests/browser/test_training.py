@@ -61,7 +61,8 @@ def finished(site, worker, world, harvest):
     found = []
     for method in ("fpo", "simpo"):
         with site.scope() as session:
-            found.append(control.submit(session, world.run(method)))
+            spec = world.run(method, measured=method == "simpo")
+            found.append(control.submit(session, spec))
     for job_id in found:
         assert wait_for_end(site.scope, job_id, seconds=180).error_message is None
     return tuple(found)
@@ -167,6 +168,20 @@ def test_from_a_run_to_what_it_moved_and_to_a_feature_and_back(page: Page, site,
     expect(page).to_have_url(re.compile(rf"/align/{job_id}/moved"))
     page.get_by_role("link", name="Samples").click()
     expect(page.locator(".sample").first).to_be_visible()
+
+
+def test_a_run_that_is_measured_by_itself_shows_its_progress_and_then_its_samples(
+    page: Page, site, finished
+):
+    page.goto(f"{site.url}/align/{finished[1]}/samples")
+    expect(page.locator(".sample").first).to_be_visible(timeout=SLOW_MS)
+    expect(page.locator("#measuring")).to_have_count(0)
+    page.locator("summary", has_text="Write other samples").click()
+    page.locator("[name=n_prompts]").fill("2")
+    page.locator("[name=temperature]").fill("1.5")
+    page.get_by_role("button", name="Measure again").click()
+    expect(page.locator(".sample")).to_have_count(2, timeout=SLOW_MS)
+    expect(page.locator(".job-facts")).to_contain_text("1.5")
 
 
 @pytest.mark.parametrize("look", LOOKS)

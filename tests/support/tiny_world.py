@@ -46,7 +46,9 @@ class TinyWorld:
             }
         )
 
-    def run(self, method: str = "fpo", *, steps: int = 12, **training: Any) -> AlignSpec:
+    def run(
+        self, method: str = "fpo", *, steps: int = 12, measured: bool = False, **training: Any
+    ) -> AlignSpec:
         """A run whose learning rate is so high that a few steps move something."""
         return AlignSpec.model_validate(
             {
@@ -56,6 +58,7 @@ class TinyWorld:
                 "method": method,
                 "data": {"kind": "file", "path": str(self.folder / "pairs.jsonl")},
                 "beta": 1.0,
+                "measure_drift": measured,
                 "constraint": [{**self.sae, "k": 4}],
                 "lengths": {"max_length": 128, "max_prompt_length": 96},
                 "dtype": "float32",

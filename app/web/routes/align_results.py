@@ -11,7 +11,7 @@ from app.services.align_runs import RunCard
 from app.web import moved_form, render
 from app.web.i18n import gettext
 from app.web.routes.align import SECTION, known_saes
-from app.web.routes.jobs import JobId
+from app.web.routes.jobs import JobId, PostedDep
 from app.web.sample_rows import shown_samples
 from core.db.session import Session
 from core.domain.views import Vocabulary
@@ -61,14 +61,16 @@ def samples(request: Request, session: SessionDep, job_id: JobId) -> Response:
 
 
 @router.post("/align/{job_id:int}/drift")
-def measure(request: Request, session: SessionDep, job_id: JobId) -> Response:
-    """Starts a measurement of what the run moved."""
+def measure(request: Request, session: SessionDep, job_id: JobId, posted: PostedDep) -> Response:
+    """Starts a measurement of what the run moved, with samples as the form asks for them."""
     run = align_runs.get_run(session, job_id)
-    run_drifts.measure(session, run)
+    typed = dict(posted)
+    run_drifts.measure(session, run, sampling=run_drifts.sampling_of(typed))
+    page = "samples" if typed.get("page") == "samples" else "moved"
     return render.part(
         request,
         "align/_measuring.html",
-        instead=f"/align/{job_id}/moved",
+        instead=f"/align/{job_id}/{page}",
         toast=gettext("The measurement is queued."),
         run=run,
         found=run_drifts.run_drift(session, run),
