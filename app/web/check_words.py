@@ -109,10 +109,11 @@ def _data_words(check: Check) -> Words:
             gettext("Hold a share out, or name a held-out split."),
         )
     numbers = {name: _n(check, name) for name in ("cut", "items", "mean", "longest", "limit")}
-    found = gettext("About %(mean)s tokens on average, %(longest)s at most; none is cut.")
+    found = gettext("About %(mean)s tokens of text on average, %(longest)s at most; none is cut.")
     if check.numbers["cut"]:
         found = gettext(
-            "About %(mean)s tokens on average, %(longest)s at most; about %(cut)s of %(items)s "
+            "About %(mean)s tokens of text on average, %(longest)s at most; about %(cut)s of "
+            "%(items)s "
             "are cut at %(limit)s."
         )
     mend = gettext("Raise the length, or accept that answers lose their end.")
