@@ -54,7 +54,7 @@ def check_report(session: Session, job_id: int) -> CheckReport:
             f"The dry run is {card.state.value}.",
             hint=card.error_message or "Wait for its end, or resume it.",
         )
-    return CheckReport.model_validate(card.result)
+    return CheckReport.model_validate(card.result["report"])
 
 
 def _joined(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

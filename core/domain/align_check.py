@@ -77,12 +77,8 @@ class Estimate(_Value):
 class CheckReport(_Value):
     """A dry run's result; parts that could not be found out are null."""
 
+    passed: bool = Field(description="Whether nothing speaks against the run.")
     checks: tuple[CheckItem, ...] = Field(description="In the order of their names.")
     data: DataFacts | None = Field(default=None, description="The data, if they could be read.")
     lengths: LengthFacts | None = Field(default=None, description="The data as tokens.")
     estimate: Estimate | None = Field(default=None, description="Memory, time and disk.")
-
-    @property
-    def passed(self) -> bool:
-        """Whether nothing speaks against the run."""
-        return all(item.passed for item in self.checks)

@@ -24,7 +24,8 @@ class SlowModel:
         """The stream behind a layer, "pos d_in"; not of the last layer."""
         given = torch.tensor(np.asarray(ids, np.int64))[None]
         states = self._model(input_ids=given, output_hidden_states=True).hidden_states
-        return states[layer + 1][0].double().numpy()
+        stream: np.ndarray = states[layer + 1][0].double().numpy()
+        return stream
 
 
 class SlowSae:
@@ -46,7 +47,8 @@ class SlowSae:
 
     def decode(self, acts: np.ndarray) -> np.ndarray:
         """What the activations stand for."""
-        return acts @ self._t["W_dec"] + self._t["b_dec"]
+        decoded: np.ndarray = acts @ self._t["W_dec"] + self._t["b_dec"]
+        return decoded
 
 
 def sides_of(pair: PreferencePair, lengths: Lengths) -> tuple[TokenSequence, TokenSequence]:
@@ -59,4 +61,5 @@ def answer_rows(model: SlowModel, sequence: TokenSequence, layer: int) -> np.nda
     """Residuals at the positions whose next token is part of the answer."""
     stream = model.residual(sequence.ids, layer)
     n = len(sequence.ids)
-    return stream[[t for t in range(n - 1) if sequence.is_response[t + 1]]]
+    rows: np.ndarray = stream[[t for t in range(n - 1) if sequence.is_response[t + 1]]]
+    return rows

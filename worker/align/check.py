@@ -48,7 +48,7 @@ def run_check(spec: AlignCheckSpec, job: JobContext) -> dict[str, Any]:
     left out. Nothing of the measured steps is kept.
 
     Returns:
-        A ``CheckReport`` as JSON values.
+        ``passed``, and a ``CheckReport`` as JSON values under ``report``.
 
     Raises:
         Cancelled: asked to stop.
@@ -59,7 +59,7 @@ def run_check(spec: AlignCheckSpec, job: JobContext) -> dict[str, Any]:
         report = _Check(spec, job, folder).run()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    return report.model_dump(mode="json")
+    return {"passed": report.passed, "report": report.model_dump(mode="json")}
 
 
 class _Check:
@@ -89,6 +89,7 @@ class _Check:
             if encoded is not None and constraints is not None and self._passed:
                 self._make(CheckName.STEPS, lambda: self._rehearse(loaded, constraints, encoded))
         return CheckReport(
+            passed=self._passed,
             checks=tuple(self._items),
             data=self._data,
             lengths=self._lengths,

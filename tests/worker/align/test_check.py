@@ -34,7 +34,9 @@ def checked(scope, folder, run, **settings) -> CheckReport:
         found = run_check(spec, job)
         left = sorted(path.name for path in job.work_dir.iterdir())
     assert left == []
-    return CheckReport.model_validate(json.loads(json.dumps(found)))
+    report = CheckReport.model_validate(json.loads(json.dumps(found["report"])))
+    assert report.passed == found["passed"] == all(item.passed for item in report.checks)
+    return report
 
 
 def changed(run, **changes):

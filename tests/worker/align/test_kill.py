@@ -1,4 +1,4 @@
-"""Killed with -9 at random moments: runs go on, no step is told twice or lost, weights are equal."""
+"""Killed with -9 at random moments, a run goes on, tells each step once and keeps its weights."""
 
 import os
 import random

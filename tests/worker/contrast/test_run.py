@@ -1,5 +1,7 @@
 """Contrasts against a program that goes answer by answer, position by position."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -102,7 +104,7 @@ def test_every_number_is_that_of_plain_loops(world, session_scope, tmp_path):
 
 def test_held_out_pairs_are_not_read_and_the_card_says_what_was(world, session_scope, tmp_path):
     with claimed_job(session_scope, spec_of(world), tmp_path) as job:
-        result = run_contrast(spec_of(world), job)
+        result: Any = run_contrast(spec_of(world), job)
     with session_scope() as session:
         card = contrasts.get_contrast(session, result["contrast_id"])
     pairs = tiny_pairs(12, 4)
@@ -148,7 +150,8 @@ def test_one_pair_has_no_effect_size(world, session_scope, tmp_path):
 
 def test_lists_are_sorted_filtered_and_paged(world, session_scope, tmp_path):
     with claimed_job(session_scope, spec_of(world), tmp_path) as job:
-        contrast_id = run_contrast(spec_of(world), job)["contrast_id"]
+        result: Any = run_contrast(spec_of(world), job)
+    contrast_id = result["contrast_id"]
     rows = all_rows(session_scope, contrast_id).rows
     explained = rows[3].index
     with session_scope() as session:

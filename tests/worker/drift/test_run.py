@@ -10,7 +10,7 @@ from core.domain.activation import Band
 from core.domain.align_jobs import DriftSpec
 from core.domain.alignment import Lengths
 from core.domain.ids import FeatureId
-from core.domain.views_drift import DriftQuery, DriftSort, Place, Treatment
+from core.domain.views_drift import DriftQuery, DriftRow, DriftSort, Place, Treatment
 from core.errors import Conflict, ModelMissing, NotFound
 from tests.support.dense_answers import SlowModel, SlowSae, answer_rows, sides_of
 from tests.support.harvests import D_SAE
@@ -211,14 +211,14 @@ def test_an_unchanged_model_has_not_moved(world, session_scope, tmp_path):
             assert pair.aligned.activations == pytest.approx(pair.base.activations, abs=1e-5)
         assert {pair.band for pair in found.contexts} >= {Band.TOP, Band.RANDOM}
     with session_scope() as session:
-        (pair,) = samples.get_samples(session, drift_id).pairs
-    assert pair.base == pair.aligned
+        (written,) = samples.get_samples(session, drift_id).pairs
+    assert written.base == written.aligned
 
 
 def test_batches_change_nothing_beyond_rounding(world, session_scope, tmp_path):
     harvest_id = harvested(world, session_scope, tmp_path)
     entry = {**world.sae, "harvest_id": harvest_id}
-    found = []
+    found: list[tuple[DriftRow, ...]] = []
     for batches in ({"batch_pairs": 1, "batch_contexts": 1}, {"batch_pairs": 64}):
         spec = spec_of(world, saes=[entry], aligned_id=f"a{len(found)}", **batches)
         found.append(all_rows(session_scope, drifted(session_scope, tmp_path, spec)["drift_id"]))

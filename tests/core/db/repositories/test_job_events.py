@@ -99,3 +99,34 @@ def test_a_job_holds_its_newest_progress(session_scope):
         progress = jobs.get_card(session, held.job_id).progress
     assert progress is not None
     assert progress.done == 2
+
+
+def metric(step):
+    return (EventKind.METRIC, datetime.now(UTC), {"step": step, "loss": 0.5})
+
+
+def test_a_step_that_is_stored_is_not_stored_again(session_scope):
+    held = claimed(session_scope)
+
+    def write(*events, each_step_once=True):
+        with session_scope() as session:
+            attempts.append_events(session, held, events, each_step_once=each_step_once)
+
+    write(metric(0), metric(1), line("one"))
+    write(metric(1), metric(0))
+    write(metric(1), line("two"), metric(2), metric(2))
+    with session_scope() as session:
+        assert attempts.last_step(session, held.job_id) == 2
+        events = jobs.events_after(session, held.job_id, seq=2)
+    told = [event.payload.get("step", event.payload.get("text")) for event in events]
+    assert told == [0, 1, "one", "two", 2]
+    assert [event.seq for event in events] == [3, 4, 5, 6, 7]
+    write(metric(2), each_step_once=False)
+    with session_scope() as session:
+        assert jobs.get_job(session, held.job_id).last_seq == 8
+
+
+def test_a_job_without_numbers_has_no_step(session_scope):
+    held = claimed(session_scope)
+    with session_scope() as session:
+        assert attempts.last_step(session, held.job_id) == -1
