@@ -61,7 +61,7 @@ def ask(address: str, path: str, **query: object) -> dict[str, object]:
 def pages(address: str) -> dict[str, str]:
     """Paths of the pages by a name; those of features only where something was harvested."""
     found = {"home": "/", "jobs": "/jobs", "new-harvest": "/jobs/new", "missing": "/jobs/999999"}
-    found |= BEFORE_A_RUN
+    found |= BEFORE_A_RUN | run_pages(address)
     models = ask(address, "/models").get("models")
     for model in models if isinstance(models, list) else []:
         model_id = model["model_id"]
@@ -82,6 +82,24 @@ def pages(address: str) -> dict[str, str]:
                     "raw": f"{base}/{feature}?view=raw",
                 }
             )
+    return found
+
+
+def run_pages(address: str) -> dict[str, str]:
+    """Paths of the pages of runs; of the newest finished one, and of a feature that it moved."""
+    found = {"runs": "/align", "runs-compared-none": "/align/compare"}
+    there = ask(address, "/alignments", limit=50).get("runs")
+    runs = there if isinstance(there, list) else []
+    ids = [run["job"]["job_id"] for run in runs if run["job"]["state"] == "succeeded"]
+    if ids:
+        found |= {
+            "run": f"/align/{ids[0]}",
+            "run-moved": f"/align/{ids[0]}/moved",
+            "run-samples": f"/align/{ids[0]}/samples",
+            "run-job": f"/jobs/{ids[0]}",
+        }
+    if len(ids) > 1:
+        found["runs-compared"] = f"/align/compare?run={ids[0]}&run={ids[1]}"
     return found
 
 

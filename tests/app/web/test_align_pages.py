@@ -145,10 +145,10 @@ def test_too_few_or_too_many_runs_lead_back_to_the_list(client, chosen):
 def test_what_moved_is_listed_sorted_and_filtered(client, told):
     path = f"/align/{told['fpo']}/moved"
     text = client.get(path).text
-    first = re.search(
-        r"<tbody>\s*<tr>\s*<td>.*?</td>", text[text.index("drift-table") :], re.DOTALL
-    )
+    first = re.search(r"<tbody>\s*<tr>.*?</a>", text[text.index("drift-table") :], re.DOTALL)
     assert first
+    assert f'name="feature" value="{MODEL_ID}/{SAE_ID}/0"' in first.group()
+    assert f'name="from" value="{told["fpo"]}"' in text
     assert f'href="{FEATURE}?run={told["fpo"]}&amp;show=delta"' in first.group()
     assert "81.2%" in text
     by_index = client.get(f"{path}?sort=index&dir=asc").text
