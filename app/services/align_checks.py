@@ -132,7 +132,7 @@ class LaunchReport:
 
     def count(self, outcome: Outcome) -> int:
         """Checks of an outcome."""
-        return sum(check.outcome is outcome for check in self.checks)
+        return sum(check.outcome == outcome for check in self.checks)
 
 
 def report(spec: AlignSpec | SftSpec, known: Known) -> LaunchReport:

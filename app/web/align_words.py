@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from pydantic import JsonValue
+from pydantic import JsonValue, ValidationError
 
 from app.services.align_costs import PROCESS_BYTES, MemoryParts
 from app.services.align_offers import OfferedSae
@@ -90,7 +90,8 @@ def memory_parts(memory: MemoryParts) -> tuple[tuple[str, float], ...]:
 
 def estimate_lines(result: Mapping[str, JsonValue]) -> tuple[tuple[str, str, str], ...]:
     """What a measurement found: name, value, and on what it rests; empty where it found none."""
-    estimate = CheckReport.model_validate(result).estimate
+    report = _report(result)
+    estimate = None if report is None else report.estimate
     if estimate is None:
         return ()
     steps = gettext("%(n)s steps, %(time)s each") % {
@@ -125,7 +126,16 @@ def estimate_lines(result: Mapping[str, JsonValue]) -> tuple[tuple[str, str, str
 
 def failed_checks(result: Mapping[str, JsonValue]) -> tuple[CheckItem, ...]:
     """What a measurement found wrong."""
-    return tuple(c for c in CheckReport.model_validate(result).checks if not c.passed)
+    report = _report(result)
+    return () if report is None else tuple(c for c in report.checks if not c.passed)
+
+
+def _report(result: Mapping[str, JsonValue]) -> CheckReport | None:
+    """A measurement's result; None where another version of Sparsight wrote it."""
+    try:
+        return CheckReport.model_validate(result.get("report"))
+    except ValidationError:
+        return None
 
 
 def _seconds(value: float) -> str:

@@ -8,7 +8,8 @@ import pytest
 
 from app.services import align_launch, align_offers
 from app.web import align_form
-from core.db.repositories import jobs
+from core.db.repositories import attempts, jobs
+from core.domain.align_check import CheckItem, CheckReport, Estimate
 from core.domain.align_preset import list_align_presets, load_align_preset
 from core.domain.alignment import AlignSpec
 from core.interchange.preferences import write_preferences
@@ -159,6 +160,8 @@ def test_checks_are_a_fragment_that_follows_the_form(client, own_fields):
     assert "12 to train on, 3 held out." in answer.text
     assert "1 steps of 32" in answer.text
     assert "150 warm-up steps of 1" in answer.text
+    assert "1 warning" in answer.text
+    assert "all passed" not in answer.text
     missing = client.post("/align/new/checks", data=own_fields | {"beta": ""}, headers=HTMX)
     assert missing.status_code == 200
 
@@ -243,6 +246,42 @@ def test_a_file_that_is_no_config_is_told(client):
     back = client.post("/align/new/config", files={"config": ("x.toml", b"= nothing")})
     assert back.status_code == 422
     assert "x.toml is neither TOML nor JSON" in back.text
+
+
+def test_a_measurement_is_shown_when_it_has_ended(client, scope, own_fields):
+    shown = client.post("/align/new/measure", data=own_fields, headers=HTMX)
+    assert shown.status_code == 200, shown.text
+    job_id = int(re.search(r'name="measure_job" value="(\d+)"', shown.text)[1])
+    with scope() as session:
+        claim = attempts.claim(session, job_id=job_id, attempt=1, owner="test:1:1")
+        report = CheckReport(
+            passed=False,
+            checks=(CheckItem(name="steps", passed=False, message="Too slow.", hint="Wait."),),
+            estimate=Estimate(
+                n_steps=12,
+                seconds_per_step=2.0,
+                seconds_reference=8.0,
+                seconds_evaluations=30.0,
+                seconds=62.0,
+                tokens_per_second=110.0,
+                peak_memory_bytes=3 * 10**9,
+                memory_bytes=8 * 10**9,
+                disk_bytes=5 * 10**9,
+                disk_free_bytes=60 * 10**9,
+                losses=(0.69, 0.68),
+                device="cpu",
+            ),
+        )
+        result = {"passed": False, "report": report.model_dump(mode="json")}
+        attempts.succeed(session, claim, result)
+    fragment = client.get(f"/align/new/measure/{job_id}", headers=HTMX).text
+    for words in ("1 min 2 s", "3 GB", "110 tokens/s", "Too slow.", "Wait."):
+        assert words in fragment, words
+    assert "hx-trigger" not in fragment
+    again = client.post("/align/new/checks", data=own_fields | {"measure_job": str(job_id)})
+    assert "The settings have changed since" not in again.text
+    other = own_fields | {"measure_job": str(job_id), "beta": "0.9"}
+    assert "The settings have changed since" in client.post("/align/new/checks", data=other).text
 
 
 def test_differences_from_the_preset_are_shown(client):
