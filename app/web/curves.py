@@ -14,6 +14,7 @@ WIDTH, HEIGHT = 400.0, 148.0
 LEFT, RIGHT, TOP, BOTTOM = 46.0, 18.0, 8.0, 20.0
 MOST_DRAWN = 240
 DOTS_UP_TO = 60
+_NOISE = 1e-9  # below it, a number of a run is rounding
 _TINY = 1e-30  # below it, a curve of one value lies around 0
 Points = Sequence[tuple[float, float]]
 
@@ -130,7 +131,10 @@ def written(value: float | None, form: Form) -> str:
         case Form.SECONDS:
             return i18n.duration(value)
         case Form.PLAIN:
-            return i18n.compact(value) if abs(value) >= 10_000 else i18n.significant(value)
+            if abs(value) < _NOISE:
+                return "0"
+            large = abs(value) >= 10_000
+            return (i18n.compact(value) if large else i18n.significant(value)).replace("-", "−")
 
 
 def line(

@@ -20,7 +20,10 @@ const INCREMENTS = { plain: WHOLE, seconds: CLOCK };
 const language = document.documentElement.lang || "en";
 
 const formats = {
-  plain: (value) => (Math.abs(value) >= 10000 ? number(value, { notation: "compact", maximumFractionDigits: 1 }) : small(value)),
+  plain: (value) => {
+    if (Math.abs(value) < 1e-9) return "0"; // rounding
+    return Math.abs(value) >= 10000 ? number(value, { notation: "compact", maximumFractionDigits: 1 }) : small(value);
+  },
   percent: (value) => number(value, { style: "percent", maximumSignificantDigits: 3 }),
   bytes: (value) => {
     for (const [unit, factor] of [["TB", 1e12], ["GB", 1e9], ["MB", 1e6], ["kB", 1e3]]) {
@@ -163,7 +166,7 @@ class Plot {
         scales: { x: { time: false }, y: { range: room } },
         axes: [
           { ...axis, size: 22, gap: 4, space: 64, incrs: INCREMENTS[this.figure.dataset.xForm], grid: { show: false }, values: (_, at) => at.map(this.xFormat) },
-          { ...axis, size: 46, gap: 6, space: 34, grid, values: (_, at) => at.map(this.format) },
+          { ...axis, size: 46, gap: 6, space: 34, grid, values: (plot, at) => at.map((value) => (filled(plot) ? this.format(value) : "")) },
         ],
         series: this.series(),
         cursor: {
@@ -236,6 +239,11 @@ function few(column) {
     if (value !== null && value !== undefined && ++seen > 60) return false;
   }
   return true;
+}
+
+/** Whether a plot has any value; without one, the numbers beside its axis would say nothing. */
+function filled(plot) {
+  return plot.data.some((column, place) => place > 0 && column.some((value) => value !== null && value !== undefined));
 }
 
 let count = 0;
