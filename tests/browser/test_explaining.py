@@ -8,6 +8,7 @@ from playwright.sync_api import Browser, Page, expect
 from core.db.repositories import explanations
 from core.domain.explanation import ExplanationMethod
 from core.domain.ids import FeatureId
+from tests.browser.site import Site
 from tests.browser.test_access import LOOKS, faults, wear
 from tests.support.builders import MODEL_ID, SAE_ID
 from tests.support.explain_runs import store_endpoint
@@ -39,6 +40,12 @@ def planted(site, server):
 
 def feature(index: int) -> FeatureId:
     return FeatureId(model_id=MODEL_ID, sae_id=SAE_ID, index=index)
+
+
+def open_feature(page: Page, site: Site, index: int) -> None:
+    """A feature's page once its links act in place; before that they lead to pages of their own."""
+    page.goto(f"{site.list}/{index}")
+    expect(page.locator("#explanations [data-htmx-powered]").first).to_be_attached()
 
 
 def explain(page: Page, index: int, **choices: str) -> None:
@@ -130,7 +137,7 @@ def test_two_people_edit_and_no_text_is_lost(page: Page, planted, quiet_console)
         made = add_explanation(
             session, feature(3), text="years", method=ExplanationMethod.LLM, author="model"
         )
-    page.goto(f"{planted.list}/3")
+    open_feature(page, planted, 3)
     page.keyboard.press("e")
     text = page.locator("textarea[name=text]")
     expect(text).to_be_focused()
@@ -151,7 +158,7 @@ def test_two_people_edit_and_no_text_is_lost(page: Page, planted, quiet_console)
 
 
 def test_one_writes_compares_and_deletes(page: Page, planted):
-    page.goto(f"{planted.list}/3")
+    open_feature(page, planted, 3)
     page.get_by_role("link", name="Write one yourself").click()
     page.locator("textarea[name=text]").fill("numbers that name a year")
     page.get_by_role("button", name="Save").click()
@@ -159,7 +166,7 @@ def test_one_writes_compares_and_deletes(page: Page, planted):
     page.locator("#explanations").get_by_role("link", name="Compare").click()
     expect(page.locator(".compare-table")).to_contain_text("numbers that name a year")
     expect(page.locator(".compare-table")).to_contain_text("None of them has been scored.")
-    page.go_back()
+    open_feature(page, planted, 3)
     page.locator(".explanation.foremost").get_by_role("link", name="Delete").click()
     expect(page.get_by_role("link", name="Keep it")).to_be_focused()
     page.get_by_role("button", name="Delete").click()
