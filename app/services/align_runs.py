@@ -9,9 +9,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, JsonValue, TypeAdapter
 
-from app.services import jobs
+from app.services import catalog, jobs
 from app.services.metric_history import MOST_POINTS, MetricTable, make_table
-from core.db.repositories import explanations, job_numbers
+from core.db.repositories import job_numbers
+from core.db.repositories.explained import Known, known_of
 from core.db.session import Session, SessionScope
 from core.domain.alignment import AlignSpec, SftSpec
 from core.domain.job import EventKind, JobCard, JobPage
@@ -104,6 +105,7 @@ class MovedFeature:
     Attributes:
         chosen, rejected: policy − reference, in the SAE's units.
         explanation: None where nobody has explained it.
+        peak_token: token at its largest activation; None where it was never harvested.
     """
 
     sae_id: str
@@ -111,6 +113,7 @@ class MovedFeature:
     chosen: float
     rejected: float
     explanation: str | None
+    peak_token: int | None
 
     @property
     def largest(self) -> float:
@@ -201,9 +204,8 @@ def moved_features(session: Session, run: RunCard) -> MovedFeatures | None:
         return None
     told = _MOVED.validate_python(found)
     known = {
-        (sae_id, index): text
+        sae_id: _known(session, run.spec.model_id, sae_id, told.features)
         for sae_id in dict.fromkeys(row.sae_id for row in told.features)
-        for index, text in _labels(session, run.spec.model_id, sae_id, told.features).items()
     }
     features = [
         MovedFeature(
@@ -211,7 +213,8 @@ def moved_features(session: Session, run: RunCard) -> MovedFeatures | None:
             index=row.feature,
             chosen=row.chosen,
             rejected=row.rejected,
-            explanation=known.get((row.sae_id, row.feature)),
+            explanation=known[row.sae_id][row.feature].explanation,
+            peak_token=known[row.sae_id][row.feature].peak_token,
         )
         for row in told.features
     ]
@@ -302,13 +305,16 @@ def _cards(session: Session, cards: Sequence[JobCard]) -> tuple[RunCard, ...]:
     )
 
 
-def _labels(
-    session: Session, model_id: str, sae_id: str, rows: Sequence["_ToldFeature"]
-) -> dict[int, str]:
-    """The newest explanation of each feature that has one."""
+def _known(
+    session: Session, model_id: str, sae_id: str, rows: Sequence[_ToldFeature]
+) -> dict[int, Known]:
+    """What is known of the features of an SAE; of one without a harvest, explanations at most."""
+    try:
+        revision = catalog.get_sae(session, model_id=model_id, sae_id=sae_id).revision
+    except NotFound:
+        revision = ""
     indices = [row.feature for row in rows if row.sae_id == sae_id]
-    cards = explanations.current(session, model_id=model_id, sae_id=sae_id, indices=indices)
-    return {card.feature.index: card.explanation.text for card in cards}
+    return known_of(session, model_id=model_id, sae_id=sae_id, revision=revision, indices=indices)
 
 
 def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, JsonValue]]:

@@ -19,6 +19,7 @@ from app.web.routes.jobs import JobId, existing_job
 from app.web.sse import Look
 from core.db.session import Session
 from core.domain.job import EventKind
+from core.domain.views import Vocabulary
 
 router = APIRouter()
 
@@ -180,7 +181,19 @@ def known_saes(session: Session, run: RunCard) -> frozenset[str]:
 def _state(session: Session, run: RunCard) -> dict[str, Any]:
     """What the changing parts of a run's page show."""
     moved = align_runs.moved_features(session, run)
-    return {"run": run, "moved": moved, "bars": _moved_bars(moved)}
+    return {
+        "run": run,
+        "moved": moved,
+        "bars": _moved_bars(moved),
+        "vocabulary": vocabulary_of(session, run),
+    }
+
+
+def vocabulary_of(session: Session, run: RunCard) -> Vocabulary | None:
+    """The words of a run's model; None where it was never harvested."""
+    if not any(m.model_id == run.spec.model_id for m in catalog.list_models(session)):
+        return None
+    return catalog.vocabulary(session, model_id=run.spec.model_id)
 
 
 def _moved_bars(moved: MovedFeatures | None) -> tuple[float, int]:

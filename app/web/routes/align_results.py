@@ -6,15 +6,14 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from app.deps import SessionDep
-from app.services import align_runs, catalog, run_drifts
+from app.services import align_runs, run_drifts
 from app.services.align_runs import RunCard
 from app.web import moved_form, render
 from app.web.i18n import gettext
-from app.web.routes.align import SECTION, known_saes
+from app.web.routes.align import SECTION, known_saes, vocabulary_of
 from app.web.routes.jobs import JobId, PostedDep
 from app.web.sample_rows import shown_samples
 from core.db.session import Session
-from core.domain.views import Vocabulary
 from core.domain.views_drift import DriftCard, DriftSae
 
 router = APIRouter()
@@ -90,16 +89,9 @@ def _rows(
         "listed": listed,
         "largest": moved_form.largest_change(listed.rows) if listed else 0.0,
         "known_saes": known_saes(session, run),
-        "vocabulary": _vocabulary(session, run),
+        "vocabulary": vocabulary_of(session, run),
         "treatment_word": moved_form.treatment_word,
     }
-
-
-def _vocabulary(session: Session, run: RunCard) -> Vocabulary | None:
-    """The words of the run's model; None where it was never harvested."""
-    if not any(m.model_id == run.spec.model_id for m in catalog.list_models(session)):
-        return None
-    return catalog.vocabulary(session, model_id=run.spec.model_id)
 
 
 def _chosen_sae(drift: DriftCard, wanted: str | None) -> DriftSae:
