@@ -1,6 +1,7 @@
 """Explaining and scoring one feature while somebody watches; with or without a script."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
@@ -175,27 +176,29 @@ async def live_fragments(resources: Resources, order: Order, *, here: Here) -> A
         context = {"here": here, "live": live, "step": step, "begins": False, "problems": ()}
         return render.fragment("explanation/_live.html", {**context, **more})
 
-    steps: list[LiveStep] = []
     if order.spec is None:
         yield fragment(LiveState(running=False, n_failed=1), problems=order.form.problems)
         return
     yield fragment(LiveState(running=True, doing=_doing(None)), begins=True)
-    async for step in _steps(resources, order):
-        steps.append(step)
-        yield fragment(LiveState(running=True, doing=_doing(step)), step)
-        if resources.stopping.is_set():
-            break
-    yield fragment(_state(steps))
+    seen: list[LiveStep] = []
+    async with aclosing(_steps(resources, order)) as steps:
+        async for step in steps:
+            seen.append(step)
+            yield fragment(LiveState(running=True, doing=_doing(step)), step)
+            if resources.stopping.is_set():
+                return
+    yield fragment(_state(seen))
 
 
-async def _steps(resources: Resources, order: Order) -> AsyncIterator[LiveStep]:
+async def _steps(resources: Resources, order: Order) -> AsyncGenerator[LiveStep]:
     if order.spec is None:
         return
     running = explain_live.explain_live(
         resources.scope, resources.keys, order.spec, only=order.form.score
     )
-    async for step in running:
-        yield step
+    async with aclosing(running):
+        async for step in running:
+            yield step
 
 
 def _state(steps: list[LiveStep]) -> LiveState:
