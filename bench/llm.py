@@ -4,7 +4,9 @@ Prints the share of the ideal rate, which is concurrency / latency. The server r
 process and answers after exactly the latency, whatever is asked; the client sends real detection
 prompts, with single-flight, ledger and cache at work.
 
-    python -m bench.llm [--requests 6400] [--concurrency 64] [--latency 0.2]
+A second line gives the rate of a whole run of explanations against the same server.
+
+    python -m bench.llm [--requests 6400] [--concurrency 64] [--latency 0.2] [--features 400]
 """
 
 import argparse
@@ -15,6 +17,7 @@ import sys
 import time
 from multiprocessing.connection import Connection
 
+from bench.llm_job import measure_job
 from core.autointerp.judging import JudgedContext, JudgeSetting, judging_plan
 from core.domain.activation import ActivationRecord
 from core.domain.explanation import Answer, ScoreKind
@@ -54,8 +57,8 @@ def serve(latency: float, port: Connection) -> None:
         try:
             while True:
                 head = (await reader.readuntil(b"\r\n\r\n")).lower()
-                length = int(head.split(b"content-length:")[1].split(b"\r\n")[0])
-                await reader.readexactly(length)
+                _, _, length = head.partition(b"content-length:")
+                await reader.readexactly(int(length.split(b"\r\n")[0] or 0))
                 await asyncio.sleep(latency)
                 writer.write(_HEAD + _ANSWER)
         except (asyncio.IncompleteReadError, ConnectionError):
@@ -108,6 +111,7 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=6_400)
     parser.add_argument("--concurrency", type=int, default=64)
     parser.add_argument("--latency", type=float, default=0.2)
+    parser.add_argument("--features", type=int, default=400)
     given = parser.parse_args()
     receive, send = multiprocessing.Pipe(duplex=False)
     server = multiprocessing.Process(target=serve, args=(given.latency, send), daemon=True)
@@ -117,6 +121,7 @@ def main() -> None:
         seconds, cpu = asyncio.run(
             measure(base_url, n_requests=given.requests, concurrency=given.concurrency)
         )
+        job = measure_job(base_url, n_features=given.features, concurrency=given.concurrency)
     finally:
         server.terminate()
         server.join()
@@ -127,6 +132,10 @@ def main() -> None:
         f"ideal {ideal:.1f}/s, measured {rate:.1f}/s, "
         f"processor {1000 * cpu / given.requests:.2f} ms a request\n"
         f"ratio {rate / ideal:.3f} (wanted >= {WANTED})\n"
+        f"whole run: {job.n_features} features, {job.n_scores} scores, {job.requests} requests, "
+        f"{job.requests / job.seconds:.1f}/s, processor "
+        f"{1000 * job.processor_seconds / job.requests:.2f} ms a request, "
+        f"ratio {job.requests / job.seconds / ideal:.3f}\n"
     )
 
 

@@ -5,7 +5,7 @@ Axis words: ``pos`` pooled token positions, ``item`` judged contexts, ``d`` embe
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +13,9 @@ from jaxtyping import Bool, Float, Int
 
 from core.domain.explanation import Interval
 from core.errors import Invalid
+
+Draws = Int[np.ndarray, "resample item"]
+_FLAT = 1e-12  # share of the sum of squares below which a spread is rounding alone
 
 
 def pearson(x: Float[np.ndarray, " pos"], y: Float[np.ndarray, " pos"]) -> float:
@@ -163,7 +166,7 @@ def cosine(x: Float[np.ndarray, " d"], y: Float[np.ndarray, " d"]) -> float:
 
 
 def bootstrap_interval(
-    statistic: Callable[[Int[np.ndarray, " item"]], float],
+    statistic: Callable[[Draws], Float[np.ndarray, " resample"]],
     n_items: int,
     *,
     rng: np.random.Generator,
@@ -173,7 +176,7 @@ def bootstrap_interval(
     """Percentile interval of a statistic over whole items drawn with replacement.
 
     Args:
-        statistic: value for the indices of one resample; NaN resamples are left out.
+        statistic: one value a resample, given the indices of each; NaN values are left out.
         n_items: number of items; the unit of resampling is a context, never a token.
         rng: source of randomness.
         n_resamples: number of resamples.
@@ -185,12 +188,55 @@ def bootstrap_interval(
     if n_items < 2:
         return None
     draws = rng.integers(0, n_items, size=(n_resamples, n_items))
-    values = np.array([statistic(draw) for draw in draws], dtype=np.float64)
+    values = statistic(draws)
     values = values[np.isfinite(values)]
     if len(values) < n_resamples / 2:
         return None
     low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
     return Interval(low=float(low), high=float(high))
+
+
+def resampled_balanced_accuracy(
+    labels: Bool[np.ndarray, " item"], predicted: Bool[np.ndarray, " item"], draws: Draws
+) -> Float[np.ndarray, " resample"]:
+    """Balanced accuracy of each resample; NaN where a class is missing."""
+
+    def share(hit: Bool[np.ndarray, " item"], of: Bool[np.ndarray, " item"]) -> np.ndarray:
+        total = of[draws].sum(axis=1)
+        return np.where(total > 0, (hit & of)[draws].sum(axis=1) / np.maximum(total, 1), np.nan)
+
+    return np.asarray((share(predicted, labels) + share(~predicted, ~labels)) / 2)
+
+
+def resampled_auroc(
+    labels: Bool[np.ndarray, " item"], values: Float[np.ndarray, " item"], draws: Draws
+) -> Float[np.ndarray, " resample"]:
+    """AUROC of each resample; NaN where a class is missing."""
+    return np.array([auroc(labels[draw], values[draw]) for draw in draws], dtype=np.float64)
+
+
+def resampled_pearson(
+    items: Sequence[tuple[Float[np.ndarray, " _"], Float[np.ndarray, " _"]]], draws: Draws
+) -> Float[np.ndarray, " resample"]:
+    """Pearson's correlation over the pooled positions of each resample's items.
+
+    From sums of each item, with both sides centred on all items, so that a resample costs a few
+    additions; NaN where a side is constant.
+    """
+    x = np.concatenate([np.zeros(0), *(pair[0] for pair in items)])
+    y = np.concatenate([np.zeros(0), *(pair[1] for pair in items)])
+    if len(x) < 2 or np.ptp(x) == 0 or np.ptp(y) == 0:
+        return np.full(len(draws), np.nan)
+    u, v = _centred(x), _centred(y)
+    ends = np.cumsum([len(pair[0]) for pair in items])[:-1]
+    parts = zip(np.split(u, ends), np.split(v, ends), strict=True)
+    sums = np.array([(len(a), a.sum(), b.sum(), a @ a, b @ b, a @ b) for a, b in parts])
+    n, su, sv, uu, vv, uv = sums[draws].sum(axis=1).T
+    n = np.maximum(n, 1)
+    spread_u, spread_v = uu - su**2 / n, vv - sv**2 / n
+    flat = (spread_u <= _FLAT * uu) | (spread_v <= _FLAT * vv) | (uu == 0) | (vv == 0)
+    spread = np.where(flat, 1.0, spread_u * spread_v)
+    return np.where(flat, np.nan, np.clip((uv - su * sv / n) / np.sqrt(spread), -1.0, 1.0))
 
 
 def _centred(values: Float[np.ndarray, " pos"]) -> Float[np.ndarray, " pos"]:

@@ -9,6 +9,7 @@ from core.domain.explain_job import ExplainSpec, RunBudget
 from core.domain.explanation import SimulationMode
 from core.domain.ids import FeatureId
 from core.domain.views_explain import EndpointCard
+from core.explaining.context_texts import ContextTexts
 from core.explaining.cost import (
     NOTHING,
     Cost,
@@ -105,7 +106,7 @@ def material_of(session: Session, feature: FeatureId, harvest_id: int | None) ->
     )
     revision = sae.harvest.model_revision if sae.harvest else None
     words = catalog.vocabulary(session, model_id=feature.model_id, revision=revision)
-    return read_material(session, feature, harvest_id=harvest_id, words=words)
+    return read_material(session, feature, harvest_id=harvest_id, texts=ContextTexts(words))
 
 
 def _seconds(session: Session, cost: Cost, card: EndpointCard) -> tuple[float, bool]:

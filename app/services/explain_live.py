@@ -1,11 +1,13 @@
 """One feature explained and scored while somebody watches: steps as they happen."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
 from typing import TypeVar
+
+import anyio
 
 from app.services import catalog
 from core.db.repositories import explanations, scores
@@ -18,6 +20,7 @@ from core.domain.views_explain import ExplanationCard, ScoreCard
 from core.errors import Invalid, SparsightError
 from core.explaining.answer_book import AnswerBook
 from core.explaining.connection import Connection, Connections
+from core.explaining.context_texts import ContextTexts
 from core.explaining.examiner import Candidate, Examination, examine, shuffled_text
 from core.explaining.explainer import (
     ExplainItem,
@@ -67,7 +70,7 @@ class LiveStep:
 
 async def explain_live(
     scope: SessionScope, keys: KeyRing, spec: ExplainSpec, *, only: int | None = None
-) -> AsyncIterator[LiveStep]:
+) -> AsyncGenerator[LiveStep]:
     """Explain and score the one feature of a checked run at once; what fails is a step too.
 
     The settings are those of a run that lists one feature. Nothing is held open between steps
@@ -93,7 +96,8 @@ async def explain_live(
             kind=LiveKind.FAILED, code=error.code, message=error.message, hint=error.hint
         )
     finally:
-        await live.close()
+        with anyio.CancelScope(shield=True):  # whoever stops reading cancels this task
+            await live.close()
 
 
 def _store_score(
@@ -130,8 +134,10 @@ class _Live:
         self._connections = Connections(scope, keys=keys, book=self._book)
 
     async def close(self) -> None:
-        await self._connections.close()
-        await asyncio.to_thread(self._book.close)
+        try:
+            await self._connections.close()
+        finally:
+            await asyncio.to_thread(self._book.close)
 
     async def steps(self) -> AsyncIterator[LiveStep]:
         spec = self._spec
@@ -240,7 +246,12 @@ class _Live:
         )
         revision = sae.harvest.model_revision if sae.harvest else None
         words = catalog.vocabulary(session, model_id=self._spec.model_id, revision=revision)
-        return read_material(session, self._feature, harvest_id=self._spec.harvest_id, words=words)
+        return read_material(
+            session,
+            self._feature,
+            harvest_id=self._spec.harvest_id,
+            texts=ContextTexts(words),
+        )
 
     def _existing(self, session: Session) -> tuple[ExplanationCard, ...]:
         scorer = self._spec.scorer

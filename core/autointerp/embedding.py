@@ -28,7 +28,7 @@ from core.domain.explanation import (
     missing_for_coverage,
 )
 from core.domain.llm import EmbeddingRequest, Plan, Purpose, Question, Reply, read_vectors
-from core.stats import auroc, bootstrap_interval
+from core.stats import Draws, auroc, bootstrap_interval, resampled_auroc
 
 BATCH = 20  # texts in one request
 LABEL = "embedding/plain/v1"  # the explanation and the contexts as they are, without instruction
@@ -110,8 +110,8 @@ def _measure(pairs: Sequence[tuple[bool, float]]) -> Measure:
     if labels.all() or not labels.any():
         return Measure(value=None, missing=Missing.ONE_CLASS)
 
-    def resampled(draw: np.ndarray) -> float:
-        return auroc(labels[draw], values[draw])
+    def resampled(draws: Draws) -> np.ndarray:
+        return resampled_auroc(labels, values, draws)
 
     interval = bootstrap_interval(resampled, len(labels), rng=np.random.default_rng(_SEED))
     return Measure(value=auroc(labels, values), interval=interval)

@@ -5,7 +5,7 @@ language models, so it is the floor under every simulation score, and it is what
 simulates when no endpoint is configured.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -49,14 +49,15 @@ def build_lookup(records: Iterable[ActivationRecord]) -> TokenLookup:
     (2.0, 1.0)
     """
     sums: dict[str, float] = defaultdict(float)
-    counts: dict[str, int] = defaultdict(int)
+    counts: Counter[str] = Counter()
     for record in records:
-        for token, activation in zip(record.tokens, record.activations, strict=True):
-            sums[token] += activation
-            counts[token] += 1
-    n = sum(counts.values())
+        counts.update(record.tokens)
+        if any(record.activations):  # most contexts are silent
+            for token, activation in zip(record.tokens, record.activations, strict=True):
+                sums[token] += activation
+    n = counts.total()
     return TokenLookup(
-        means={token: sums[token] / counts[token] for token in counts},
+        means={token: sums.get(token, 0.0) / count for token, count in counts.items()},
         default=sum(sums.values()) / n if n else 0.0,
     )
 

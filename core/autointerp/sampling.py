@@ -8,8 +8,8 @@ import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import lru_cache
 
-from core.autointerp.records import max_activation
 from core.domain.activation import ActivationRecord, Band
 from core.errors import Invalid
 
@@ -83,7 +83,7 @@ class Specimen:
     @property
     def firing(self) -> bool:
         """Whether any activation is positive."""
-        return any(a > 0 for a in self.record.activations)
+        return max(self.record.activations, default=0.0) > 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,7 +179,7 @@ def distinct_texts(specimens: Iterable[Specimen]) -> tuple[list[Specimen], int]:
     indices: set[int] = set()
     kept = []
     for specimen in ranked:
-        text = " ".join(specimen.text.split()).casefold()
+        text = plain_text(specimen.record.tokens)
         if text in texts or specimen.context_index in indices:
             continue
         texts.add(text)
@@ -197,8 +197,14 @@ def other_explanation(own: int, explanations: Sequence[str], *, rng: random.Rand
     return rng.choice(others) if others else None
 
 
+@lru_cache(maxsize=8192)
+def plain_text(tokens: tuple[str, ...]) -> str:
+    """The joined tokens without what distinct texts may differ in: white space and case."""
+    return " ".join("".join(tokens).split()).casefold()
+
+
 def _strength(specimen: Specimen) -> float:
-    return max_activation([specimen.record])
+    return max(0.0, max(specimen.record.activations, default=0.0))
 
 
 def _even_over_bands(

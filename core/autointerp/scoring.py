@@ -31,12 +31,15 @@ from core.domain.explanation import (
     missing_for_coverage,
 )
 from core.stats import (
+    Draws,
     auroc,
     bootstrap_interval,
     confusion,
     explained_variance,
     least_squares,
     pearson,
+    resampled_balanced_accuracy,
+    resampled_pearson,
 )
 
 _SEED = 0
@@ -193,8 +196,8 @@ def _judged(pairs: Sequence[tuple[bool, Verdict]]) -> dict[Metric, Measure]:
     one_class = labels.all() or not labels.any()
     both_missing = Missing.ONE_CLASS if one_class else None
 
-    def balanced(draw: np.ndarray) -> float:
-        return confusion(labels[draw], fires[draw]).balanced_accuracy
+    def balanced(draws: Draws) -> np.ndarray:
+        return resampled_balanced_accuracy(labels, fires, draws)
 
     interval = bootstrap_interval(balanced, len(labels), rng=np.random.default_rng(_SEED))
     return {
@@ -228,8 +231,8 @@ def _correlation(simulated: Sequence[SimulatedRecord], *, with_interval: bool = 
     if np.ptp(predicted) == 0:
         return Measure(value=None, missing=Missing.CONSTANT_PREDICTION)
 
-    def resampled(draw: np.ndarray) -> float:
-        return pearson(*pooled([contexts[i] for i in draw]))
+    def resampled(draws: Draws) -> np.ndarray:
+        return resampled_pearson([pooled([context]) for context in contexts], draws)
 
     rng = np.random.default_rng(_SEED)
     interval = bootstrap_interval(resampled, len(contexts), rng=rng) if with_interval else None

@@ -50,8 +50,8 @@ class ActivationRecord:
                 f"{len(self.tokens)} tokens but {len(self.activations)} activations.",
                 hint="Give one activation a token.",
             )
-        bad = next((a for a in self.activations if not math.isfinite(a)), None)
-        if bad is not None:
+        if not all(map(math.isfinite, self.activations)):
+            bad = next(a for a in self.activations if not math.isfinite(a))
             raise Invalid(f"Activation {bad} is not finite.", hint="Give finite numbers only.")
 
 

@@ -5,15 +5,13 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from core.autointerp.lookup import build_lookup
-from core.autointerp.records import make_record
-from core.autointerp.sampling import Specimen, SpecimenSplit, split_specimens
-from core.autointerp.text import token_text
+from core.autointerp.sampling import Specimen, SpecimenSplit, plain_text, split_specimens
 from core.db.repositories import feature_pages
 from core.db.session import Session
 from core.domain.activation import ContextActivations
 from core.domain.explain_job import ExplainerSetting, ExplainSpec, ScorerSetting
 from core.domain.ids import FeatureId
-from core.domain.views import TokenWeight, Vocabulary
+from core.explaining.context_texts import ContextTexts
 
 _LISTED_TOKENS = 20
 
@@ -57,9 +55,15 @@ class SplitSizes:
 
 
 def read_material(
-    session: Session, feature: FeatureId, *, harvest_id: int | None, words: Vocabulary
+    session: Session, feature: FeatureId, *, harvest_id: int | None, texts: ContextTexts
 ) -> Material:
     """A feature's contexts and logit effect from the database.
+
+    Args:
+        session: the database.
+        feature: which one.
+        harvest_id: None takes the newest.
+        texts: of this harvest's contexts; share it between features.
 
     Raises:
         NotFound: no such feature or harvest.
@@ -67,13 +71,13 @@ def read_material(
     page = feature_pages.feature_page(
         session, feature=feature, harvest_id=harvest_id, include_random=True
     )
-    made = (_specimen(context, words) for context in page.contexts)
+    made = (_specimen(context, texts) for context in page.contexts)
     return Material(
         feature=feature,
         harvest_id=page.harvest.harvest_id,
         specimens=tuple(specimen for specimen in made if specimen.record.tokens),
-        promoted=_texts(page.promoted, words),
-        suppressed=_texts(page.suppressed, words),
+        promoted=tuple(texts.token(weight.token_id) for weight in page.promoted),
+        suppressed=tuple(texts.token(weight.token_id) for weight in page.suppressed),
     )
 
 
@@ -119,22 +123,10 @@ def _split(material: Material, sizes: SplitSizes, specimens: tuple[Specimen, ...
 
 
 def _plain(specimen: Specimen) -> str:
-    return " ".join(specimen.text.split()).casefold()
+    return plain_text(specimen.record.tokens)
 
 
-def _specimen(context: ContextActivations, words: Vocabulary) -> Specimen:
-    ids = context.token_ids.tolist()
-    record = make_record(
-        [_bytes(words, token) for token in ids],
-        context.activations.tolist(),
-        scored=[token not in words.special_ids for token in ids],
+def _specimen(context: ContextActivations, texts: ContextTexts) -> Specimen:
+    return Specimen(
+        context_index=context.context_index, band=context.band, record=texts.record(context)
     )
-    return Specimen(context_index=context.context_index, band=context.band, record=record)
-
-
-def _bytes(words: Vocabulary, token: int) -> bytes:
-    return words.tokens[token] if 0 <= token < len(words.tokens) else b""
-
-
-def _texts(weights: tuple[TokenWeight, ...], words: Vocabulary) -> tuple[str, ...]:
-    return tuple(token_text(_bytes(words, weight.token_id)) for weight in weights)

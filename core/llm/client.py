@@ -43,6 +43,7 @@ logger = logging.getLogger(__name__)
 _LONGEST_BACKOFF_SECONDS = 30.0
 _STOP_AFTER = 3
 _NO_KEY = "none"
+_GRACE_SECONDS = 10.0
 _IN_HAND = 2  # requests prepared or under way, as a multiple of those that may be under way
 
 
@@ -124,8 +125,14 @@ class LlmClient:
         await self.close()
 
     async def close(self) -> None:
-        """Stop what is under way and close the connections."""
+        """Send nothing more, wait a little for what was sent, and close the connections.
+
+        An answer on its way is paid for; it is waited for so that it can be kept.
+        """
+        self.stopped = self.stopped or _cancelled()
         tasks = list(self._under_way.values())
+        if tasks:
+            await asyncio.wait(tasks, timeout=_GRACE_SECONDS)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -135,15 +142,19 @@ class LlmClient:
         """The reply from the cache, from an identical request under way, or from the server."""
         async with self._in_hand:  # so that preparing thousands delays nobody who could be sent
             key = cache_key(self.endpoint, request)
-            kept = await self._stored(key)
-            if kept is not None:
-                self._enter_cached(request, kept, item)
-                return Answer(replace(kept, from_cache=True))
             if key not in self._under_way:
-                task = asyncio.create_task(self._send(key, request, item))
+                # also looking it up, lest an answer that comes meanwhile be asked for again
+                task = asyncio.create_task(self._kept_or_sent(key, request, item))
                 self._under_way[key] = task
                 task.add_done_callback(lambda _: self._under_way.pop(key, None))
             return await asyncio.shield(self._under_way[key])
+
+    async def _kept_or_sent(self, key: str, request: ModelRequest, item: str) -> Outcome[Reply]:
+        kept = await self._stored(key)
+        if kept is None:
+            return await self._send(key, request, item)
+        self._enter_cached(request, kept, item)
+        return Answer(replace(kept, from_cache=True))
 
     async def _send(self, key: str, request: ModelRequest, item: str) -> Outcome[Reply]:
         if self._parts.cache_only:
@@ -188,7 +199,7 @@ class LlmClient:
                 self._note(None)
                 return _Sent(outcome=got, attempts=attempt, seconds=elapsed, usage=_used(got, most))
             logger.debug("Attempt %s failed: %s", attempt, got.code.value)
-            wait = self._wait(got, attempt)
+            wait = self._wait(got, attempt) if self.stopped is None else None
             if wait is None:
                 self._note(got)
                 return _Sent(

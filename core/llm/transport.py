@@ -154,6 +154,10 @@ class SlimClient(httpx2.AsyncClient):
         await self._plain.aclose()
         await super().aclose()
 
+    async def __aexit__(self, *error: Any) -> None:
+        await self._plain.aclose()
+        await super().__aexit__(*error)
+
 
 _KNOWN_SETTINGS = frozenset({"content", "headers", "timeout"})
 

@@ -7,12 +7,16 @@ from hypothesis import strategies as st
 from sklearn.metrics import balanced_accuracy_score, f1_score, r2_score
 
 from core.stats import (
+    auroc,
     bootstrap_interval,
     confusion,
     cosine,
     explained_variance,
     least_squares,
     pearson,
+    resampled_auroc,
+    resampled_balanced_accuracy,
+    resampled_pearson,
 )
 
 FLOATS = st.floats(-1e6, 1e6)
@@ -70,14 +74,51 @@ def test_a_bootstrap_interval_holds_the_mean_and_is_repeatable():
 
     def interval():
         return bootstrap_interval(
-            lambda draw: float(values[draw].mean()), 40, rng=np.random.default_rng(0)
+            lambda draws: values[draws].mean(axis=1), 40, rng=np.random.default_rng(0)
         )
 
     found = interval()
     assert found == interval()
     assert found.low < values.mean() < found.high
-    assert bootstrap_interval(lambda _: 1.0, 1, rng=np.random.default_rng(0)) is None
-    assert bootstrap_interval(lambda _: math.nan, 5, rng=np.random.default_rng(0)) is None
+    nothing = np.full(500, math.nan)
+    assert bootstrap_interval(lambda _: nothing, 1, rng=np.random.default_rng(0)) is None
+    assert bootstrap_interval(lambda _: nothing, 5, rng=np.random.default_rng(0)) is None
+
+
+def test_resampled_statistics_equal_the_statistic_of_each_resample():
+    rng = np.random.default_rng(7)
+    draws = rng.integers(0, 9, size=(60, 9))
+    labels, predicted = np.arange(9) < 4, rng.random(9) < 0.5
+    got = resampled_balanced_accuracy(labels, predicted, draws)
+    wanted = [confusion(labels[d], predicted[d]).balanced_accuracy for d in draws]
+    np.testing.assert_allclose(got, wanted, equal_nan=True)
+    values = rng.normal(size=9)
+    np.testing.assert_allclose(
+        resampled_auroc(labels, values, draws),
+        [auroc(labels[d], values[d]) for d in draws],
+        equal_nan=True,
+    )
+    items = [
+        (rng.gamma(1.0, 5.0, n), rng.normal(50.0, 3.0, n)) for n in (3, 8, 1, 5, 9, 2, 4, 6, 7)
+    ]
+    wanted = [
+        pearson(*(np.concatenate(side) for side in zip(*(items[i] for i in d), strict=True)))
+        for d in draws
+    ]
+    np.testing.assert_allclose(resampled_pearson(items, draws), wanted, rtol=1e-9)
+
+
+def test_a_resample_without_any_spread_has_no_correlation():
+    items = [
+        (np.zeros(4), np.array([0.0, 1.0, 0.1, 0.3])),
+        (np.array([0.0, 7.1]), np.array([0.2, 3.0])),
+    ]
+    draws = np.array([[0, 0], [0, 1], [1, 1]])
+    got = resampled_pearson(items, draws)
+    assert math.isnan(got[0])
+    assert np.isfinite(got[1:]).all()
+    flat = [(np.full(3, 0.1), np.arange(3.0))]
+    assert np.isnan(resampled_pearson(flat, np.zeros((2, 1), dtype=np.int64))).all()
 
 
 def test_a_zero_vector_has_no_direction():

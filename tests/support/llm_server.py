@@ -66,12 +66,14 @@ class LlmServer:
         latency: float = 0.0,
         without: Sequence[str] = (),
         on_request: Callable[[int], Fault | None] | None = None,
+        context_limit: int | None = None,
     ) -> None:
         self.model = model
         self.faults = list(faults)
         self.latency = latency
         self.without = tuple(without)  # paths that this server does not have
         self.on_request = on_request
+        self.context_limit = context_limit
         self.log = Log()
         self.port = 0
 
@@ -144,8 +146,14 @@ class LlmServer:
             answer = self.model.complete(body)
         elif path.endswith("/tokenize"):
             answer = self.model.tokenise(body)
+        elif path.endswith("/embeddings"):
+            embed = getattr(self.model, "embed", None)
+            if embed is None:
+                return 404, b'{"error": {"message": "this model embeds nothing"}}'
+            answer = embed(body)
         else:
-            answer = {"object": "list", "data": [{"id": "scripted", "object": "model"}]}
+            entry = {"id": "scripted", "object": "model", "max_model_len": self.context_limit}
+            answer = {"object": "list", "data": [entry]}
         return 200, json.dumps(answer).encode()
 
 

@@ -9,7 +9,7 @@ answers it had got come from the stored ones.
 
 import asyncio
 import time
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
@@ -27,6 +27,7 @@ from core.errors import Invalid, LlmUnsupported, NotFound
 from core.explaining.answer_book import AnswerBook
 from core.explaining.choosing import ChoiceItem, calibration_split, choice_items, rank
 from core.explaining.connection import Connection, Connections
+from core.explaining.context_texts import ContextTexts
 from core.explaining.examiner import (
     Candidate,
     Examination,
@@ -47,6 +48,7 @@ from worker.progress import JobContext
 
 _READERS = 2  # features read from the database at once
 _OFFLINE_PLACES = 4
+_KEPT_MATERIALS = 48
 _SCORE_REQUESTS = 8  # a score asks at least so much at once
 _METRICS_A_ROUND = 100
 _TOLD_FAILURES = 5  # of one kind, in the log; all are counted
@@ -89,8 +91,11 @@ class ExplainRun:
                 session, model_id=spec.model_id, sae_id=spec.sae_id, harvest_id=spec.harvest_id
             )
             revision = sae.harvest.model_revision if sae.harvest else None
-            self._words = catalog.get_vocabulary(session, model_id=spec.model_id, revision=revision)
+            words = catalog.get_vocabulary(session, model_id=spec.model_id, revision=revision)
             spent = answers.spending_of(session, [job.job_id]).get(job.job_id, Spending())
+        self._harvest_id = sae.harvest.harvest_id if sae.harvest else spec.harvest_id
+        self._texts = ContextTexts(words)
+        self._materials: OrderedDict[FeatureId, asyncio.Task[Material]] = OrderedDict()
         self._finished = frozenset(job.finished_items())
         self._purse = Purse(_limits(spec), spent=spent)
         self._sizes = SplitSizes.of(spec)
@@ -136,18 +141,22 @@ class ExplainRun:
                 self._connections.raise_if_stopped()
                 self._fail(item.key, _failure_of(outcome))
                 return
-            with self.job.scope() as session:
+            explanation = outcome.value
+
+            def store(session: Session) -> JsonValue:
                 made = store_explanation(
                     session,
                     item,
-                    outcome.value,
+                    explanation,
                     messages=messages,
                     material=material,
                     split=split,
                     setting=setting,
                     job_id=self.job.job_id,
                 )
-                self._done(session, item.key, {"explanation_id": made})
+                return {"explanation_id": made}
+
+            await self._finish(item.key, store)
 
         items = self._to_explain(setting)
         await self._round(
@@ -183,10 +192,13 @@ class ExplainRun:
             examined = await asyncio.gather(*tests)
             if any(found.has_failures for found in examined):
                 self._connections.raise_if_stopped()
-            with self.job.scope() as session:
+
+            def store(session: Session) -> JsonValue:
                 for card, choice in zip(item.cards, rank(examined), strict=True):
                     explanations.set_choice(session, card.explanation_id, choice)
-                self._done(session, item.key, {"chosen_of": len(item.cards)})
+                return {"chosen_of": len(item.cards)}
+
+            await self._finish(item.key, store)
 
         places = _places(connection, requests=_SCORE_REQUESTS)
         await self._round("choosing", "explanations", items, do, places=places)
@@ -200,7 +212,8 @@ class ExplainRun:
             found = await self._examine(item, pool, setting=setting, connection=connection)
             if found.has_failures:
                 self._connections.raise_if_stopped()
-            with self.job.scope() as session:
+
+            def store(session: Session) -> JsonValue:
                 made = scores.add(
                     session,
                     explanation_id=item.card.explanation_id,
@@ -211,7 +224,9 @@ class ExplainRun:
                     job_id=self.job.job_id,
                     item_key=item.key,
                 )
-                self._done(session, item.key, {"score_id": made})
+                return {"score_id": made}
+
+            await self._finish(item.key, store)
 
         places = _places(connection, requests=_SCORE_REQUESTS)
         await self._round("scoring", "scores", items, do, places=places)
@@ -227,8 +242,7 @@ class ExplainRun:
         card = item.card
         material = await self._read(card.feature)
         check_unseen(card, material.harvest_id)
-        with self.job.open_scope() as session:
-            seen = explanations.get_details(session, card.explanation_id).context_indices
+        seen = await asyncio.to_thread(self._seen, card.explanation_id)
         own = Candidate(index=card.feature.index, text=card.explanation.text)
         return await examine(
             item.kind,
@@ -241,6 +255,10 @@ class ExplainRun:
             seed=self.spec.seed,
             embedder=self._embedder,
         )
+
+    def _seen(self, explanation_id: int) -> tuple[int, ...]:
+        with self.job.open_scope() as session:
+            return explanations.seen_contexts(session, explanation_id)
 
     def _to_explain(self, setting: ExplainerSetting) -> tuple[ExplainItem, ...]:
         items = explain_items(self.features, setting)
@@ -271,17 +289,30 @@ class ExplainRun:
         return tuple(Candidate(index=c.feature.index, text=c.explanation.text) for c in cards)
 
     async def _read(self, feature: FeatureId) -> Material:
+        """A feature's material; items of one feature follow each other, so the last are kept."""
+        if feature not in self._materials:
+            self._materials[feature] = asyncio.create_task(self._read_in_thread(feature))
+            while len(self._materials) > _KEPT_MATERIALS:
+                self._materials.popitem(last=False)
+        return await asyncio.shield(self._materials[feature])
+
+    async def _read_in_thread(self, feature: FeatureId) -> Material:
         async with self._readers:
             return await asyncio.to_thread(self._read_now, feature)
 
     def _read_now(self, feature: FeatureId) -> Material:
         with self.job.open_scope() as session:
-            return read_material(
-                session, feature, harvest_id=self.spec.harvest_id, words=self._words
-            )
+            return read_material(session, feature, harvest_id=self._harvest_id, texts=self._texts)
 
-    def _done(self, session: Session, key: str, result: JsonValue) -> None:
-        attempts.finish_item(session, self.job.claim, key=key, result=result)
+    async def _finish(self, key: str, store: Callable[[Session], JsonValue]) -> None:
+        """Write what an item made and that it is done, together, without holding up the others."""
+
+        def write() -> None:
+            with self.job.scope() as session:
+                result = store(session)
+                attempts.finish_item(session, self.job.claim, key=key, result=result)
+
+        await asyncio.to_thread(write)
 
     def _fail(self, key: str, failure: JobFailure) -> None:
         """Store a failed item, and tell of the first few of its kind."""

@@ -161,6 +161,19 @@ def get_details(session: Session, explanation_id: int) -> ExplanationDetails:
     )
 
 
+def seen_contexts(session: Session, explanation_id: int) -> tuple[int, ...]:
+    """Numbers of the contexts that an explanation was made from.
+
+    Raises:
+        NotFound: no such explanation.
+    """
+    query = select(_ROW.context_indices).where(_ROW.id == explanation_id)
+    found = session.execute(query).scalar_one_or_none()
+    if found is None:
+        raise _missing(explanation_id)
+    return tuple(found)
+
+
 def current(
     session: Session,
     *,
