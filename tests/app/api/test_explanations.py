@@ -112,6 +112,16 @@ def test_a_second_edit_of_the_same_version_conflicts_and_the_old_text_stays(clie
     assert [one["text"] for one in found["explanations"]] == ["years after 1900"]
 
 
+def test_features_are_found_by_the_words_of_their_present_explanations(client, harvest_id):
+    made = client.post(of(2), json={"text": "a singular remark"}).json()
+    ask = {"explained": "singular"}
+    found = client.get(f"{SAE}/features", params=ask).json()
+    assert ([one["index"] for one in found["features"]], found["n_matching"]) == ([2], 1)
+    url = f"/api/v1/explanations/{made['explanation_id']}"
+    client.patch(url, json={"text": "something plain", "version": 1})
+    assert client.get(f"{SAE}/features", params=ask).json()["n_matching"] == 0
+
+
 def test_a_preview_shows_exactly_what_is_then_sent(client, endpoint, server):
     ask = {"style": "records", "explainer": {"endpoint_id": endpoint, "language": "zh"}}
     shown = client.post(f"{of(0)}/preview", json=ask).json()
