@@ -61,6 +61,7 @@ class KeepAliveTransport(httpx2.AsyncBaseTransport):
         Raises:
             httpx2.TransportError: the server cannot be reached, is too slow, or breaks off.
         """
+        data = _written(request)
         url = request.url
         origin = (url.scheme, url.host, url.port or (443 if url.scheme == "https" else 80))
         timeouts = request.extensions.get("timeout", {})
@@ -68,7 +69,7 @@ class KeepAliveTransport(httpx2.AsyncBaseTransport):
         line = _newest_usable(idle) or await self._open(origin, request, timeouts)
         try:
             async with asyncio.timeout(timeouts.get("read")):
-                answer = await _exchange(line, request)
+                answer = await _exchange(line, data)
         except BaseException as error:
             line.writer.transport.abort()
             known = _named(error, request)
@@ -194,14 +195,13 @@ def _named(error: BaseException, request: httpx2.Request) -> httpx2.TransportErr
             return None
 
 
-async def _exchange(line: _Line, request: httpx2.Request) -> _Answer:
+async def _exchange(line: _Line, data: bytes) -> _Answer:
     """Send a request and read the answer to its end.
 
     Raises:
         OSError, EOFError, ValueError, asyncio.LimitOverrunError: the connection or the server
             failed.
     """
-    data = _written(request)
     line.writer.write(data)
     if len(data) > _BIG_BYTES:
         await line.writer.drain()
