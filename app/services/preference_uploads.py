@@ -73,7 +73,8 @@ def stage_file(data_dir: Path, name: str, content: IO[bytes]) -> Upload:
             f"{base or 'The file'} is of no known kind.", hint=f"Give one of {', '.join(ENDINGS)}."
         )
     folder = _new_folder(data_dir)
-    path = folder / f"rows{ending}"
+    path = folder / "file" / _plain(base, ending)  # a file's name may name a split
+    path.parent.mkdir()
     with path.open("wb") as file:
         shutil.copyfileobj(content, file)
     return _note(folder, Upload(token=folder.name, source=base, path=path))
@@ -128,6 +129,12 @@ def discard(data_dir: Path, token: str) -> None:
 @lru_cache(maxsize=_CACHED)
 def _read(path: Path, token: str, held_out_share: float) -> PreferenceSet:  # noqa: ARG001 - part of the key
     return read_preferences(path, held_out_share=held_out_share)
+
+
+def _plain(base: str, ending: str) -> str:
+    """A file's name without what a disk might not bear."""
+    stem = re.sub(r"[^\w.-]+", "_", base.removesuffix(ending))[:100]
+    return f"{stem or 'rows'}{ending}"
 
 
 def _new_folder(data_dir: Path) -> Path:

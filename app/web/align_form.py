@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
-from app.services.align_offers import Offers
+from app.services.align_offers import OfferedModel, Offers
 from app.services.harvest_spec import read_form
 from app.services.problems import FieldProblem
 from app.web import align_features, align_text
@@ -120,6 +120,15 @@ class AlignForm:
         preset = replace(self, typed=self.filled, n_saes=count_saes(self.filled))
         before = preset.values(offers)
         return align_text.differences(before, self.values(offers))
+
+    def starting_from(self, model: OfferedModel) -> "AlignForm":
+        """The form with a known model to start from, and an id for the result if it has none."""
+        texts = {"start": model.key, "model_id": model.model_id}
+        result = "aligned_id" if self.kind == "align" else "tuned_id"
+        if not self.text(result) or self.text(result) == model.model_id:
+            ending = "-aligned" if self.kind == "align" else "-tuned"
+            texts[result] = model.model_id[: 80 - len(ending)] + ending
+        return self.with_text(texts)
 
     def without_saes(self) -> "AlignForm":
         """The form without any SAE."""

@@ -12,14 +12,14 @@ from starlette.datastructures import QueryParams, UploadFile
 from app.deps import Resources, ResourcesDep, SessionDep
 from app.services import align_finder, align_launch, align_offers, jobs
 from app.services.align_checks import LaunchReport
-from app.services.align_offers import Offers
+from app.services.align_offers import OfferedModel, Offers
 from app.services.problems import FieldProblem, FieldsInvalid
 from app.web import align_edit, align_form, align_layers, align_words, check_words, render, snippets
 from app.web.align_form import AlignForm
 from app.web.i18n import gettext
 from app.web.routes.jobs import JobId, PostedDep
 from core.db.session import Session
-from core.domain.alignment import AlignSpec, SftSpec
+from core.domain.alignment import AlignSpec, Method, SftSpec
 from core.domain.job import JobCard
 from core.errors import NotFound, SparsightError
 
@@ -27,6 +27,7 @@ router = APIRouter()
 
 SECTION = "align"
 MAX_CONFIG_BYTES = 1_000_000
+MAX_FEATURES = 2_000
 MEDIA_TYPES = {"toml": "application/toml", "json": "application/json"}
 _FILE_FORM = Annotated[str, PathParam(pattern="^(toml|json)$")]
 
@@ -92,7 +93,7 @@ def checks(
     offers = align_offers.list_offers(session)
     look = _look(_posted_form(posted, offers), offers, resources)
     context = _side_context(request, session, look)
-    return render.page(request, "align/_checks.html", section=SECTION, **context)
+    return render.page(request, "align/_checks_answer.html", section=SECTION, **context)
 
 
 @router.post("/align/new/measure")
@@ -196,24 +197,36 @@ def download_config(
 
 def _asked_form(session: Session, params: QueryParams, offers: Offers) -> AlignForm:
     """The form that an address asks for."""
-    kind = params.get("kind", "align")
-    if params.get("from", "").isdigit() and len(params["from"]) < 12:
-        spec = align_launch.spec_of_run(session, int(params["from"]))
-        form = align_form.from_spec(spec, offers)
-    else:
-        default = "sft-ultrachat-gemma-2-2b" if kind == "sft" else "demo"
-        form = _preset_form(params.get("preset", default), offers, kind=kind)
-    texts = _data_texts(params, offers)
+    form = _first_form(session, params, offers)
     chosen = offers.model(params.get("model", ""))
     if chosen is not None:
-        texts |= {"start": chosen.key, "model_id": chosen.model_id}
-    if texts:
-        form = form.with_text(texts)
-    treat = params.get("treat", "")
-    features = params.getlist("feature")[:2_000]
-    if features:
-        form = align_edit.with_features(form.without_saes(), features, treat, offers)
-    return form
+        form = form.starting_from(chosen)
+    form = form.with_text(_data_texts(params, offers))
+    features = params.getlist("feature")[:MAX_FEATURES]
+    if not features:
+        return form
+    kept = form if "from" in params else form.without_saes()
+    kept = kept.with_text({"method": Method.FPO.value})
+    return align_edit.with_features(kept, features, params.get("treat", ""), offers)
+
+
+def _first_form(session: Session, params: QueryParams, offers: Offers) -> AlignForm:
+    """An earlier run's settings, a preset, or what fits the model that the address names."""
+    run = params.get("from", "")
+    if run.isascii() and run.isdigit() and len(run) < 12:
+        return align_form.from_spec(align_launch.spec_of_run(session, int(run)), offers)
+    kind = params.get("kind", "align")
+    name = params.get("preset") or _fitting_preset(kind, offers.model(params.get("model", "")))
+    return _preset_form(name, offers, kind=kind)
+
+
+def _fitting_preset(kind: str, chosen: OfferedModel | None) -> str:
+    """The first preset of the model, or of the one that it was trained from; else none."""
+    presets = align_launch.presets(kind if kind in align_form.KINDS else "align")
+    if chosen is None:
+        return presets[0].name
+    own = {chosen.model_id, chosen.based_on}
+    return next((preset.name for preset in presets if preset.spec.model_id in own), align_form.OWN)
 
 
 def _data_texts(params: QueryParams, offers: Offers) -> dict[str, str]:

@@ -39,7 +39,13 @@ def test_twins_are_counted(tmp_path):
 def test_a_name_cannot_leave_the_folder(tmp_path, name):
     upload = staged(tmp_path, name)
     assert upload.source == "x.jsonl"
-    assert upload.path.parent.parent == tmp_path / "uploads"
+    assert upload.path.parent.parent.parent == tmp_path / "uploads"
+
+
+def test_the_name_of_a_file_decides_its_split(tmp_path):
+    upload = staged(tmp_path, "test_prefs-00000 of 1.jsonl")
+    (pair,) = preference_uploads.read_upload(upload, held_out_share=0.0).found.pairs
+    assert pair.split.value == "eval"
 
 
 def test_a_file_of_no_known_kind_is_refused(tmp_path):
@@ -67,7 +73,7 @@ def test_a_path_of_this_machine_is_left_in_place(tmp_path):
 def test_what_nobody_saved_in_a_day_is_forgotten(tmp_path):
     old, young = staged(tmp_path), staged(tmp_path)
     yesterday = time.time() - 25 * 3600
-    os.utime(old.path.parent, (yesterday, yesterday))
+    os.utime(old.path.parent.parent, (yesterday, yesterday))
     staged(tmp_path)
     assert not old.path.exists()
     assert young.path.exists()

@@ -11,7 +11,7 @@ from app.web import align_form
 from core.db.repositories import attempts, jobs
 from core.domain.align_check import CheckItem, CheckReport, Estimate
 from core.domain.align_preset import list_align_presets, load_align_preset
-from core.domain.alignment import AlignSpec
+from core.domain.alignment import AlignSpec, SftSpec
 from core.interchange.preferences import write_preferences
 from tests.support.builders import MODEL_ID, SAE_ID
 from tests.support.pairs import some_pairs
@@ -132,6 +132,28 @@ def test_a_run_is_submitted_with_exactly_what_the_form_says(client, scope, own_f
     assert spec.training.lora is None
 
 
+def test_a_fine_tuning_run_is_submitted(client, scope, own_fields, model_folder, tmp_path):
+    talks = tmp_path / "talks.jsonl"
+    talks.write_text('{"prompt": "Hi", "completion": "Hello."}\n' * 2)
+    fields = fields_of(client.get("/align/new?kind=sft&preset=own").text) | {
+        "model.kind": "folder",
+        "model.location": str(model_folder),
+        "model_id": "mine",
+        "tuned_id": "mine-tuned",
+        "data.kind": "file",
+        "data.path": str(talks),
+        "device": "cpu",
+    }
+    shown = client.post("/align/new/checks", data=fields, headers=HTMX).text
+    assert "1 of 2 rows are not used" in shown
+    answer = client.post("/align/new", data=fields, follow_redirects=False)
+    assert answer.status_code == 303, answer.text
+    with scope() as session:
+        job_id = int(answer.headers["location"].rpartition("/")[2])
+        spec = SftSpec.model_validate(jobs.get_spec(session, job_id))
+    assert spec.tuned_id == "mine-tuned"
+
+
 def test_a_wrong_form_comes_back_with_what_was_typed_and_each_problem_at_its_field(
     client, own_fields
 ):
@@ -207,6 +229,27 @@ def test_features_of_a_contrast_are_carried_into_the_form(client, sample):
     assert fields["constraint.0.held"] == "3, 5"
     assert fields["constraint.0.others"] == "0"
     assert fields["constraint.0.treat"] == "some"
+
+
+def test_features_join_the_settings_of_an_earlier_run(client, own_fields, sample):
+    fields = fields_of(client.post("/align/new", data=own_fields | {"action": "add"}).text)
+    fields |= {"method": "dpo", "constraint.0.pick": f"{MODEL_ID}/{SAE_ID}", "constraint.0.k": "7"}
+    offered = client.post("/align/new/config.json", data=fields)
+    assert offered.status_code == 422  # the sample's SAE is not on this disk
+    made = client.post("/align/new", data=own_fields, follow_redirects=False)
+    job_id = made.headers["location"].rpartition("/")[2]
+    address = f"/align/new?from={job_id}&treat=free&feature={MODEL_ID}/{SAE_ID}/4"
+    carried = fields_of(client.get(address).text)
+    assert carried["method"] == "fpo"
+    assert carried["aligned_id"] == "mine-aligned"
+    assert carried["constraint.0.free"] == "4"
+
+
+def test_a_preset_that_fits_the_model_is_chosen(client, sample):
+    fields = fields_of(client.get(f"/align/new?model=model:{MODEL_ID}").text)
+    assert fields["preset"] == "own"
+    assert fields["aligned_id"] == f"{MODEL_ID}-aligned"
+    assert fields_of(client.get("/align/new?kind=sft").text)["preset"].startswith("sft-")
 
 
 def test_layers_are_picked_with_what_stands_in_the_form_kept(client, own_fields):

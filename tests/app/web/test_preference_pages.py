@@ -1,8 +1,12 @@
 """Preference sets on their pages: upload, report, save, read, contrast, delete."""
 
+import gzip
+import io
 import json
 import re
 
+import pyarrow as arrow
+import pyarrow.parquet as parquet
 import pytest
 
 from app.services import preference_pages
@@ -22,6 +26,12 @@ BAD = [
     json.dumps(GOOD | {"chosen": GOOD["rejected"], "rejected": GOOD["chosen"]}),
     json.dumps(GOOD | {"prompt": "Same?", "rejected": GOOD["chosen"]}),
 ]
+
+
+def parquet_of(rows):
+    file = io.BytesIO()
+    parquet.write_table(arrow.Table.from_pylist(rows), file)
+    return file.getvalue()
 
 
 def mixed_file(n_pairs=25):
@@ -97,6 +107,26 @@ def test_a_saved_set_keeps_pairs_and_rejected_rows(client):
     exported = client.get(f"{base}.jsonl")
     assert len(exported.text.splitlines()) == 31
     assert 'filename="My-set.jsonl"' in exported.headers["content-disposition"]
+
+
+@pytest.mark.parametrize("kind", ["json", "parquet", "jsonl.gz"])
+def test_other_kinds_of_files_are_read_too(client, kind):
+    rows = [GOOD, GOOD | {"prompt": "Is it early?"}, {"prompt": "No answers."}]
+    content = {
+        "json": lambda: json.dumps(rows).encode(),
+        "parquet": lambda: parquet_of(rows),
+        "jsonl.gz": lambda: gzip.compress("\n".join(map(json.dumps, rows)).encode()),
+    }[kind]()
+    page = client.get(upload(client, content, name=f"rows.{kind}")).text
+    assert "field missing" in page
+    assert "Save 2 pairs" in page
+
+
+def test_a_file_that_is_not_what_its_name_says_is_told(client):
+    place = upload(client, b"nothing of the kind", name="rows.parquet")
+    answer = client.get(place)
+    assert answer.status_code == 422
+    assert "rows.parquet is not a Parquet file" in answer.text
 
 
 def test_saving_the_same_file_twice_gives_one_set(client):
