@@ -164,8 +164,10 @@ def test_a_server_that_hangs_up_without_a_word_is_an_error():
 
 def test_a_silent_server_is_a_time_out():
     async def silent(reader, writer):
-        await reader.read()
-        writer.close()
+        try:
+            await reader.read()
+        finally:
+            writer.close()
 
     async def work():
         listening = await asyncio.start_server(silent, "127.0.0.1", 0)
