@@ -196,6 +196,8 @@ def _cache(
     """Bytes of the reference cache at most; training and held-out pairs both have a place."""
     if not isinstance(spec, AlignSpec) or facts is None or saes is None or not n_items:
         return None
+    if not len(facts.answer_characters):
+        return None
     tokens = float(facts.answer_characters[:n_items].mean()) / CHARACTERS_A_TOKEN
     each = cache_bytes_a_pair(saes, min(tokens, spec.lengths.max_length))
     held_out = min(facts.n_held_out, spec.training.max_eval)

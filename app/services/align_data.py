@@ -11,6 +11,7 @@ from jaxtyping import Int64
 
 from app.services.sources import is_there
 from core.domain.preference import PreferenceSet, RejectedRow, RejectReason, Turn
+from core.domain.views_align import PreferenceSetCard
 from core.interchange.conversations import read_conversations
 from core.interchange.preference_store import load_pairs, read_demo
 from core.interchange.preferences import read_preferences
@@ -25,7 +26,7 @@ class DataFacts:
 
     Attributes:
         prompt_characters, answer_characters: of each training item; the longer answer of a pair.
-            A conversation counts as an answer without a prompt.
+            A conversation counts as an answer without a prompt. Empty where nobody counted them.
         first_rejected: the first row that is not used.
     """
 
@@ -72,13 +73,30 @@ def demo_facts() -> DataFacts:
     return _facts_of(read_demo())
 
 
-@lru_cache(maxsize=_CACHED)
-def stored_facts(data_dir: Path, content_hash: str) -> DataFacts:
-    """What a stored set holds; its name is the hash of its content, so this never changes.
+def stored_facts(
+    data_dir: Path, content_hash: str, card: PreferenceSetCard | None = None
+) -> DataFacts:
+    """What a stored set holds; of a large one only what its card says, without lengths.
 
     Raises:
         NotFound: the file of the set is gone.
     """
+    if card is None or card.n_bytes <= LARGEST_READ:
+        return _stored_facts(data_dir, content_hash)
+    return DataFacts(
+        n_rows=card.n_rows,
+        n_train=card.n_train,
+        n_held_out=card.n_held_out,
+        rejected={},
+        first_rejected=None,
+        prompt_characters=_counts([]),
+        answer_characters=_counts([]),
+    )
+
+
+@lru_cache(maxsize=_CACHED)
+def _stored_facts(data_dir: Path, content_hash: str) -> DataFacts:
+    """A set's name is the hash of its content, so this never changes."""
     return _facts_of(load_pairs(data_dir, content_hash))
 
 

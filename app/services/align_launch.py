@@ -107,7 +107,7 @@ def look(spec: AlignSpec | SftSpec, offers: Offers, *, data_dir: Path) -> Launch
     picks = {entry.sae_id: _pick(entry, spec.model_id, offers) for entry in entries}
     headers = {entry.sae_id: sae_header(entry.source) for entry in entries}
     known = Known(
-        data=_facts(spec, data_dir),
+        data=_facts(spec, offers, data_dir),
         model=_model_sizes(spec.model, offered),
         context_limit=offered.context_limit if offered else None,
         saes={e.sae_id: s for e in entries if (s := _sae_sizes(e, picks[e.sae_id])) is not None},
@@ -268,14 +268,16 @@ def _source_problems(spec: AlignSpec | SftSpec) -> Iterator[FieldProblem]:
             yield from sae_problems(entry.source, spec.model, path=f"constraint.{place}.source")
 
 
-def _facts(spec: AlignSpec | SftSpec, data_dir: Path) -> DataFacts | SparsightError | None:
+def _facts(
+    spec: AlignSpec | SftSpec, offers: Offers, data_dir: Path
+) -> DataFacts | SparsightError | None:
     data = spec.data
     try:
         match data:
             case DemoPreferences():
                 return demo_facts()
             case StoredPreferences(content_hash=content_hash):
-                return stored_facts(data_dir, content_hash)
+                return stored_facts(data_dir, content_hash, offers.stored_set(content_hash))
             case FilePreferences(path=name, held_out_share=share):
                 path = Path(name)
                 if not is_readable_here(path):

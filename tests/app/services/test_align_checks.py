@@ -77,6 +77,12 @@ def test_a_sound_run_passes_every_check():
 CASES = {
     "data gone": ({}, {"data": NotFound("x.jsonl does not exist.")}, CheckName.DATA, "failed"),
     "no training row": ({}, {"data": facts(n_train=0)}, CheckName.DATA, "failed"),
+    "data without lengths": (
+        {},
+        {"data": facts(prompt_characters=np.zeros(0, int), answer_characters=np.zeros(0, int))},
+        CheckName.CACHE,
+        "unknown",
+    ),
     "hub data": ({}, {"data": None}, CheckName.DATA, "unknown"),
     "nothing held out": ({}, {"data": facts(n_held_out=0)}, CheckName.HELD_OUT, "warning"),
     "long answers": (
