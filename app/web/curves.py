@@ -15,7 +15,6 @@ LEFT, RIGHT, TOP, BOTTOM = 46.0, 18.0, 8.0, 20.0
 MOST_DRAWN = 240
 DOTS_UP_TO = 60
 _NOISE = 1e-9  # below it, a number of a run is rounding
-_TINY = 1e-30  # below it, a curve of one value lies around 0
 Points = Sequence[tuple[float, float]]
 
 
@@ -217,10 +216,10 @@ def _range(values: Sequence[float], *, pad: float) -> tuple[float, float]:
     """The range of an axis, never empty."""
     low, high = min(values, default=0.0), max(values, default=1.0)
     largest = max(abs(low), abs(high))
-    if high - low > 1e-9 * largest and largest > _TINY:
+    if high - low > 1e-9 * largest and largest > _NOISE:
         room = (high - low) * pad
     else:
-        room = largest * 0.05 if largest > _TINY else 0.5
+        room = largest * 0.05 if largest > _NOISE else 0.5
     return low - room, high + room
 
 

@@ -9,6 +9,7 @@ import "./log.js";
 
 const SMOOTHING = 0.9; // weight of what was before, corrected for the beginning
 const RAW_ALPHA = 0.28;
+const NOISE = 1e-9; // below it, a number of a run is rounding
 const HEIGHT = 148;
 const FONT = 11; // whole pixels: fractions are drawn too small on dense screens
 const WHOLE = [1, 2, 2.5, 5]
@@ -21,7 +22,7 @@ const language = document.documentElement.lang || "en";
 
 const formats = {
   plain: (value) => {
-    if (Math.abs(value) < 1e-9) return "0"; // rounding
+    if (Math.abs(value) < NOISE) return "0";
     return Math.abs(value) >= 10000 ? number(value, { notation: "compact", maximumFractionDigits: 1 }) : small(value);
   },
   percent: (value) => number(value, { style: "percent", maximumSignificantDigits: 3 }),
@@ -227,7 +228,7 @@ class Plot {
 
 /** The range of an axis; where all values are the same, it lies around them. */
 function room(_, low, high) {
-  if (low === null) return [0, 1];
+  if (low === null || Math.max(Math.abs(low), Math.abs(high)) < NOISE) return [0, 1];
   if (low !== high) return uPlot.rangeNum(low, high, 0.1, true);
   const around = Math.abs(low) * 0.1 || 0.5;
   return [low === 0 ? 0 : low - around, low + around * (low === 0 ? 2 : 1)];

@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable
 
 import pytest
-from playwright.sync_api import Page, Request, expect
+from playwright.sync_api import Browser, Page, Request, expect
 
 from core.jobs import control
 from tests.browser.test_access import LOOKS, faults, wear
@@ -215,3 +215,30 @@ def test_no_page_of_runs_scrolls_sideways(page: Page, site, width, finished):
         page.goto(site.url + path)
         page.wait_for_load_state("networkidle")
         assert page.evaluate("document.documentElement.scrollWidth") <= width, path
+
+
+def test_a_run_can_be_read_without_javascript(browser: Browser, site, finished):
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(f"{site.url}/align/{finished[0]}")
+    expect(page.locator(".plot").first.locator("polyline").first).to_be_visible()
+    assert page.locator(".plot [data-value]").first.inner_text() != "–"
+    page.goto(f"{site.url}/align")
+    for job_id in finished:
+        page.locator(f"[name=run][value='{job_id}']").check()
+    page.get_by_role("button", name="Compare").click()
+    expect(page.locator(".plot polyline").first).to_be_visible()
+    context.close()
+
+
+def test_one_more_look_at_a_running_run_costs_no_second_stream(page: Page, site, worker, world):
+    streams: list[Request] = []
+    page.on("request", lambda r: streams.append(r) if "/live" in r.url else None)
+    with site.scope() as session:
+        job_id = control.submit(session, world.run(steps=300))
+    page.goto(f"{site.url}/align/{job_id}")
+    drawn(page, lambda step: step >= 20)
+    assert len(streams) == 1
+    page.locator("#stop").click()
+    page.get_by_role("button", name="Stop the run").click()
+    expect(page.locator("#resume")).to_be_visible(timeout=SLOW_MS)
