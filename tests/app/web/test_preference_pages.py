@@ -217,6 +217,14 @@ def test_a_contrast_is_started_from_the_set(client, scope, sample):
     assert "Write a whole number from 1." in wrong.text
 
 
+def test_saes_of_every_known_model_can_be_reached(client, sample, world):
+    page = client.get("/preferences/demo").text
+    assert f"model=model%3A{world.model_id}#start" in page
+    other = client.get(f"/preferences/demo?model=model:{world.model_id}").text
+    assert f'name="sae" value="{world.model_id}/{world.sae_id}"' in other
+    assert f'name="sae" value="{MODEL_ID}/{SAE_ID}"' not in other
+
+
 def test_a_contrast_ranks_features_and_carries_them_to_a_run(client, scope, world):
     base = stored(client, mixed_file(28))
     assert "No contrast of these pairs yet" in client.get(f"{base}/contrast").text
