@@ -149,6 +149,12 @@ async def posted_config(request: Request) -> tuple[str, bytes] | None:
         return file.filename or "", await file.read(MAX_CONFIG_BYTES)
 
 
+@router.get("/align/new/config")
+def form_of_config(request: Request) -> Response:
+    """Back to the form: a page that was filled from a file bears this address."""
+    return render.redirect(request, "/align/new")
+
+
 @router.post("/align/new/config")
 def upload_config(
     request: Request,

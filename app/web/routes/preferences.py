@@ -221,6 +221,13 @@ def start_contrast(
     return render.redirect(request, f"{_base(card)}#contrasts")
 
 
+@router.get("/preferences/{set_name}/contrasts")
+def contrasts_of_set(request: Request, set_name: str) -> Response:
+    """Back to the set: a form that has to be mended bears this address."""
+    query = list(request.query_params.multi_items())
+    return render.redirect(request, render.with_query(f"/preferences/{set_name}", query))
+
+
 @router.get("/preferences/{set_name}/contrast")
 def contrast(request: Request, session: SessionDep, set_id: SetDep) -> Response:
     """Features by their mean activation on chosen and rejected answers."""

@@ -289,6 +289,7 @@ def test_a_file_that_is_no_config_is_told(client):
     back = client.post("/align/new/config", files={"config": ("x.toml", b"= nothing")})
     assert back.status_code == 422
     assert "x.toml is neither TOML nor JSON" in back.text
+    assert client.get("/align/new/config").status_code == 200
 
 
 def test_a_measurement_is_shown_when_it_has_ended(client, scope, own_fields):

@@ -215,6 +215,8 @@ def test_a_contrast_is_started_from_the_set(client, scope, sample):
     assert wrong.status_code == 422
     assert "Choose at least one SAE." in wrong.text
     assert "Write a whole number from 1." in wrong.text
+    back = client.get("/preferences/demo/contrasts?split=eval", follow_redirects=False)
+    assert back.headers["location"] == "/preferences/demo?split=eval"
 
 
 def test_saes_of_every_known_model_can_be_reached(client, sample, world):
