@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from pydantic import JsonValue
 
 from app.deps import Resources
 from app.services import jobs
@@ -160,9 +161,10 @@ def test_curves_hear_of_speed_before_the_page_is_told(scope, job_id):
     with scope() as session:
         claim = attempts.claim(session, job_id=job_id, attempt=1, owner="told:1:1")
         assert claim is not None
-        told = {"done": 5, "total": 10, "unit": "tokens", "rate": 2.5, "remaining_seconds": 2.0}
-        event = (EventKind.PROGRESS, datetime.now(UTC), {**told, "phase": "harvesting"})
-        attempts.append_events(session, claim, [event])
+        told: dict[str, JsonValue] = {"done": 5, "total": 10, "unit": "tokens", "rate": 2.5}
+        told |= {"remaining_seconds": 2.0, "phase": "harvesting"}
+        now = datetime.now(UTC)
+        attempts.append_events(session, claim, [(EventKind.PROGRESS, now, told)])
         attempts.succeed(session, claim, {})
     rows, page, last = read_stream(scope, job_id, seq=0)
     assert rows.event == sse.ROWS
