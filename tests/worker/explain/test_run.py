@@ -2,12 +2,14 @@
 
 import json
 import threading
+from collections import Counter
 
 import pytest
 from pydantic import SecretStr
 
 from core.db.repositories import answers, attempts, endpoints, explanations, jobs, scores
 from core.domain.explain_job import (
+    ExplainerSetting,
     ListedFeatures,
     RunBudget,
     ScorerSetting,
@@ -23,13 +25,13 @@ from core.domain.explanation import (
     SimulationMode,
 )
 from core.domain.job import JobFailure, JobState
-from core.errors import BudgetReached, EndpointStopped
+from core.errors import BudgetReached, EndpointStopped, LlmUnsupported
 from core.jobs.control import resume, submit
 from tests.support.explain_runs import attempt, key_ring, spec_of, store_endpoint
 from tests.support.llm_server import Fault, LlmServer, serving
 from tests.support.planted import RULES
 from tests.support.planted_harvest import DEAD, NAMES, feature, publish_planted
-from tests.support.scripted_model import ScriptedModel
+from tests.support.scripted_model import ScriptedModel, words
 from worker.handlers import run_job
 from worker.runner import Setup, run_attempt
 
@@ -336,3 +338,110 @@ def test_the_runner_pauses_a_job_whose_budget_is_spent_with_the_reason(
         card = jobs.get_card(session, job_id)
     assert (card.state, card.error_code, card.can_resume) == (JobState.PAUSED, "budget", True)
     assert card.error_hint == "Raise the run's budget, then resume it."
+
+
+def test_texts_are_embedded_as_a_triage_beside_floors_with_the_models_name(
+    session_scope, tmp_path, harvest_id
+):
+    with serving(LlmServer(Embedder(RULES))) as embedding:
+        embedder = store_endpoint(session_scope, embedding, name="embedder")
+        scorer = ScorerSetting(kinds=("embedding",), embedder_id=embedder)
+        with session_scope() as session:
+            for index, name in enumerate(NAMES[:2]):
+                human = Explanation(text=name, method=ExplanationMethod.HUMAN, author="Ann")
+                explanations.add(session, feature=feature(index), explanation=human)
+        scorer = scorer.model_copy(update={"existing": (ExplanationMethod.HUMAN,)})
+        spec = spec_of(None, explainer=None, scorer=scorer)
+        result = attempt(session_scope, tmp_path, spec)
+    assert result["n_scores"] == 2
+    with session_scope() as session:
+        (card,) = explanations.list_cards(session, feature(0))
+        (score,) = card.scores
+        _, simulated, judged = scores.get_with_examples(session, score.score_id)
+    assert score.score.kind is ScoreKind.EMBEDDING
+    assert score.score.judge == "tiny-embedder"
+    assert score.endpoint_id == embedder
+    assert number(score.headline) >= 0.95
+    assert number(score.floor(Floor.SHUFFLED)) <= 0.75
+    assert number(score.floor(Floor.CONSTANT)) == 0.5
+    assert simulated == ()
+    assert all(example.verdict is None for example in judged)
+    assert all(example.similarity is not None for example in judged)
+
+
+def test_an_endpoint_that_embeds_nothing_is_refused_before_anything_is_scored(
+    session_scope, tmp_path, harvest_id, server
+):
+    endpoint = store_endpoint(session_scope, server)
+    scorer = ScorerSetting(kinds=("embedding",), embedder_id=endpoint)
+    with pytest.raises(LlmUnsupported, match="embeds no texts"):
+        attempt(session_scope, tmp_path, spec_of(endpoint, scorer=scorer))
+
+
+class Embedder(ScriptedModel):
+    """Texts as vectors: one number a rule that fires in a text, or whose name it is."""
+
+    def embed(self, body):
+        data = [
+            {"index": i, "embedding": self._vector(text)} for i, text in enumerate(body["input"])
+        ]
+        return {"model": "tiny-embedder", "data": data[::-1], "usage": {"prompt_tokens": 9}}
+
+    def _vector(self, text):
+        def near(name, rule):
+            return text == name or any(a > 0 for a in rule(words(text)))
+
+        return [0.1 + near(name, rule) for name, rule in self.rules.items()]
+
+
+class Wavering(ScriptedModel):
+    """Explains wrongly first, then rightly, then wrongly again."""
+
+    def __init__(self, rules):
+        super().__init__(rules)
+        self.asked = Counter()
+
+    def explain(self, prompt):
+        right = super().explain(prompt)
+        self.asked[right] += 1
+        return right if self.asked[right] == 2 else f"the smell of cheese {self.asked[right]}"
+
+
+def test_of_several_samples_the_best_on_calibration_contexts_is_scored_and_the_choice_kept(
+    session_scope, tmp_path, harvest_id
+):
+    with serving(LlmServer(Wavering(RULES), without=["/tokenize"])) as wavering:
+        endpoint = store_endpoint(session_scope, wavering, concurrency=1)
+        scorer = ScorerSetting(endpoint_id=endpoint, mode=SimulationMode.SCHEMA)
+        explainer = ExplainerSetting(endpoint_id=endpoint, n_samples=3, choose_best=True)
+        spec = spec_of(endpoint, explainer=explainer, scorer=scorer)
+        result = attempt(session_scope, tmp_path, spec)
+    assert (result["n_explanations"], result["n_scores"]) == (6, 2)
+    for index in (0, 1):
+        with session_scope() as session:
+            cards = explanations.list_cards(session, feature(index))
+        chosen = [card for card in cards if card.choice and card.choice.chosen]
+        (best,) = chosen
+        assert best.explanation.text == NAMES[index]
+        assert best.choice.kind is ScoreKind.SIMULATION
+        assert best.choice.value >= 0.9
+        assert (best.choice.of, best.choice.n_contexts) == (3, 10)
+        assert len(best.scores) == 1
+        others = [card for card in cards if card is not best]
+        assert sorted(card.choice.rank for card in others) == [2, 3]
+        assert all(card.scores == () for card in others)
+
+
+def test_a_prompt_that_is_too_long_for_the_model_is_counted_and_nothing_is_sent(
+    session_scope, tmp_path, harvest_id
+):
+    with serving(LlmServer(ScriptedModel(RULES), context_limit=600)) as short:
+        endpoint = store_endpoint(session_scope, short)
+        result = attempt(session_scope, tmp_path, spec_of(endpoint, scorer=None))
+        sent = [
+            body
+            for path, body in zip(short.log.paths, short.log.bodies, strict=True)
+            if path.endswith("/chat/completions") and len(body["messages"]) > 1
+        ]
+    assert result["failures"] == {"context_length": 2}
+    assert sent == []
