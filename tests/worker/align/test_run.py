@@ -7,18 +7,19 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from core.db.repositories import jobs
 from core.domain.align_jobs import DriftSpec
 from core.domain.alignment import AlignSpec, SftSpec, Strategy
 from core.domain.job import EventKind, parse_spec
-from core.errors import Cancelled, HookUnknown, Invalid, SaeMismatch
+from core.errors import Cancelled, DiskFull, HookUnknown, Invalid, SaeMismatch
 from core.interchange.preference_store import save_pairs
 from core.interchange.preferences import read_preferences, write_preferences
 from tests.support.harvests import write_model, write_sae
 from tests.support.jobs import claimed_job, job_spec
 from tests.support.tiny_runs import tiny_pairs
+from worker.align import checkpoint
 from worker.align.metrics import read_metrics
 from worker.align.run import run_align, run_sft
 from worker.progress import JobContext
@@ -233,6 +234,30 @@ def test_a_stored_set_trains_as_its_file_does(world, session_scope, tmp_path):
             rows = read_metrics(job.work_dir / "metrics.jsonl")
         losses.append([row.get("loss") for row in rows])
     assert losses[0] == losses[1]
+
+
+def test_a_full_disk_stops_a_run_by_name_and_it_goes_on_from_its_last_checkpoint(
+    world, session_scope, tmp_path, monkeypatch
+):
+    spec = align_spec(world)
+
+    def refuse_the_second(tensors, path, **settings):
+        if "step-00000004" in str(path):
+            raise OSError(28, "No space left on device")
+        save_file(tensors, path, **settings)
+
+    with running(session_scope, tmp_path) as job:
+        with monkeypatch.context() as patch:
+            patch.setattr(checkpoint, "save_file", refuse_the_second)
+            with pytest.raises(DiskFull, match="disk is full") as caught:
+                run_align(spec, job)
+        assert "resume" in caught.value.hint
+        left = sorted(path.name for path in (job.work_dir / "checkpoints").iterdir())
+        result = run_align(spec, job)
+        events = metric_events(session_scope, job)
+    assert left == ["step-00000002"]
+    assert result["steps"] == 6
+    assert [event["step"] for event in events] == list(range(7))
 
 
 def test_events_lost_in_a_crash_are_sent_again_and_none_twice(world, session_scope, tmp_path):
