@@ -219,7 +219,7 @@ def read_indices(text: str) -> list[int]:
         ValueError: something in it is no number, or there are too many; the message says so.
     """
     found: dict[int, None] = {}
-    for part in re.split(r"[\s,;，、]+", text.strip()):
+    for part in re.split(r"[\s,;，；、]+", text.strip()):
         match = re.fullmatch(r"([0-9]{1,9})(?:[-–]([0-9]{1,9}))?", part)
         if part and match is None:
             raise ValueError(gettext("“%(part)s” is no feature number.") % {"part": part[:40]})
