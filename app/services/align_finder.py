@@ -1,6 +1,10 @@
 """Features for a constraint set: by words of their explanations, or foremost in a contrast."""
 
-from core.db.repositories import contrasts, explanations
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from app.services.align_offers import OfferedSae
+from core.db.repositories import contrasts, explained, explanations
 from core.db.session import Session
 from core.domain.views_align import ContrastCard, ContrastQuery, ContrastSort
 from core.errors import Invalid, NotFound
@@ -16,6 +20,34 @@ SIDES = {
 def contrasts_of(session: Session, model_ids: frozenset[str]) -> tuple[ContrastCard, ...]:
     """Finished contrasts of some models, the newest first."""
     return tuple(c for c in contrasts.list_contrasts(session) if c.model_id in model_ids)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Described:
+    """A chosen feature: its explanation, else its peak token; both None where neither is known."""
+
+    index: int
+    explanation: str | None
+    peak_token: int | None
+
+
+def described(session: Session, sae: OfferedSae, indices: Sequence[int]) -> tuple[Described, ...]:
+    """What is known of some features of an SAE, in the order given."""
+    known = explained.known_of(
+        session,
+        model_id=sae.card.model_id,
+        sae_id=sae.sae_id,
+        revision=sae.card.revision,
+        indices=[index for index in indices if index < sae.card.d_sae],
+    )
+    return tuple(
+        Described(
+            index=index,
+            explanation=known[index].explanation if index in known else None,
+            peak_token=known[index].peak_token if index in known else None,
+        )
+        for index in indices
+    )
 
 
 def by_words(

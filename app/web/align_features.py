@@ -88,6 +88,15 @@ def features_in(text: str) -> list[str]:
     return text.replace(",", " ").replace(";", " ").split()
 
 
+def indices_in(text: str) -> list[int]:
+    """The indices that a list names, in its order, each once.
+
+    >>> indices_in("3, 7:2.5 m/1-a/9 three 3")
+    [3, 7, 9]
+    """
+    return list(dict.fromkeys(int(match["index"]) for match in _matches(text)))
+
+
 def add_to_list(text: str, found: Iterable[int]) -> str:
     """A list with more indices; those that it names already stay as they are."""
     there = {match["index"] for match in map(_ENTRY.fullmatch, features_in(text)) if match}

@@ -97,6 +97,15 @@ def test_from_a_file_to_a_run_with_chosen_features(page: Page, site, world, pair
     )
 
 
+def test_enter_in_a_field_takes_nothing_away(page: Page, site, world):
+    page.goto(f"{site.url}/align/new?treat=held&feature={world.model_id}/{world.sae_id}/3")
+    page.locator("[name=aligned_id]").fill("entered")
+    page.locator("[name=aligned_id]").press("Enter")
+    expect(page).to_have_url(re.compile(r"/align/new$"))
+    expect(page.locator("[name='constraint.0.held']")).to_have_value("3")
+    expect(page.locator("[name=aligned_id]")).to_have_value("entered")
+
+
 def test_only_the_fields_of_the_chosen_method_are_shown(page: Page, site, world):
     page.goto(f"{site.url}/align/new?model=model:{world.model_id}")
     shown = {

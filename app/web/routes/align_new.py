@@ -14,7 +14,16 @@ from app.services import align_finder, align_launch, align_offers, jobs
 from app.services.align_checks import LaunchReport
 from app.services.align_offers import OfferedModel, Offers
 from app.services.problems import FieldProblem, FieldsInvalid
-from app.web import align_edit, align_form, align_layers, align_words, check_words, render, snippets
+from app.web import (
+    align_chosen,
+    align_edit,
+    align_form,
+    align_layers,
+    align_words,
+    check_words,
+    render,
+    snippets,
+)
 from app.web.align_form import AlignForm
 from app.web.i18n import gettext
 from app.web.routes.jobs import JobId, PostedDep
@@ -313,6 +322,7 @@ def _form_page(
         contrasts=align_finder.contrasts_of(session, model_ids) if form.kind == "align" else (),
         same_model=lambda sae: sae.card.model_id in own,
         notice=notice,
+        chosen_lists=align_chosen.chosen_lists(session, form, look.offers),
         **_side_context(request, session, look),
     )
 

@@ -6,12 +6,13 @@ import tomllib
 
 import pytest
 
-from app.services import align_launch, align_offers
+from app.services import align_launch, align_offers, explanations
 from app.web import align_form
 from core.db.repositories import attempts, jobs
 from core.domain.align_check import CheckItem, CheckReport, Estimate
 from core.domain.align_preset import list_align_presets, load_align_preset
 from core.domain.alignment import AlignSpec, SftSpec
+from core.domain.ids import FeatureId
 from core.interchange.preferences import write_preferences
 from tests.support.builders import MODEL_ID, SAE_ID
 from tests.support.pairs import some_pairs
@@ -243,6 +244,20 @@ def test_features_join_the_settings_of_an_earlier_run(client, own_fields, sample
     assert carried["method"] == "fpo"
     assert carried["aligned_id"] == "mine-aligned"
     assert carried["constraint.0.free"] == "4"
+
+
+def test_chosen_features_are_shown_with_what_they_are_about(client, scope, sample):
+    with scope() as session:
+        explanations.add_human(
+            session,
+            FeatureId(model_id=MODEL_ID, sae_id=SAE_ID, index=0),
+            text="Apologies of the assistant",
+        )
+    ids = "".join(f"&feature={MODEL_ID}/{SAE_ID}/{index}" for index in range(20))
+    text = client.get(f"/align/new?treat=free{ids}").text
+    assert "Apologies of the assistant" in text
+    assert f'href="/{MODEL_ID}/{SAE_ID}/0"' in text
+    assert "and 4 more" in text
 
 
 def test_a_preset_that_fits_the_model_is_chosen(client, sample):
