@@ -88,6 +88,7 @@ def test_a_run_is_watched_hidden_stopped_resumed_and_finished(page: Page, site, 
     drawn(page, lambda step: step > before + 5)
     assert "last-event-id" in streams[-1].headers
     page.locator("#stop").click()
+    page.wait_for_timeout(2_000)  # the question stays open while the page around it changes
     page.get_by_role("button", name="Stop the run").click()
     expect(page.locator(".toast")).to_contain_text("The run stops at its next step")
     expect(state).to_contain_text("cancelled", timeout=SLOW_MS)
