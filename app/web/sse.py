@@ -95,9 +95,15 @@ def rows_message(tables: Mapping[str, MetricTable]) -> ServerSentEvent:
 def _look(
     resources: Resources, job_id: int, seq: int, here: Here, tell: Tell
 ) -> tuple[Look, list[ServerSentEvent]]:
-    """The state is read first, so that events after it are never lost."""
+    """The state is read first, so that events after it are never lost.
+
+    Where there are events it is read again after them: the last of them may tell of a state that
+    was not yet there, and no event would come after it to show it.
+    """
     with resources.scope() as session:
         page = jobs.get_job(session, job_id)
         events = jobs.events_after(session, job_id, seq=seq, limit=EVENTS_A_LOOK)
+        if events:
+            page = jobs.get_job(session, job_id)
         look = Look(page=page, events=events)
         return look, tell(session, look, here) if events else []

@@ -4,11 +4,13 @@ import asyncio
 import json
 import re
 import threading
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from pydantic import JsonValue
+from sqlalchemy import event
 
 from app.deps import Resources
 from app.services import jobs
@@ -171,6 +173,29 @@ def test_curves_hear_of_speed_before_the_page_is_told(scope, job_id):
     assert rows.id is None
     assert json.loads(rows.raw_data)["run"]["columns"] == {"rate": [2.5], "share": [0.5]}
     assert page.id is not None
+    assert last.event == sse.CLOSED
+
+
+def test_a_job_that_ends_during_a_look_is_shown_as_it_ended(scope, job_id):
+    @contextmanager
+    def interrupted():
+        """Sessions in which the job is cancelled by another right before its events are read."""
+
+        def cancel(state):
+            if (
+                "FROM job_event" in str(state.statement)
+                and "log" not in state.statement.compile().params.values()
+            ):
+                with scope() as other:
+                    if jobs.get_job(other, job_id).card.active:
+                        control.request_cancel(other, job_id)
+
+        with scope() as session:
+            event.listen(session, "do_orm_execute", cancel)
+            yield session
+
+    first, last = read_stream(interrupted, job_id, seq=0)
+    assert "cancelled" in first.raw_data
     assert last.event == sse.CLOSED
 
 
