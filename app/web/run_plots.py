@@ -6,7 +6,7 @@ from app.services.align_runs import Comparison, RunCard
 from app.services.metric_history import MetricTable
 from app.web.curves import Form, Line, Plot, line
 from app.web.i18n import gettext
-from core.domain.alignment import AlignSpec
+from core.domain.alignment import AlignSpec, Method
 
 KL, ACCURACY = "eval_probe_kl/forward", "eval_preference_accuracy"
 
@@ -16,7 +16,8 @@ def run_plots(run: RunCard, table: MetricTable) -> tuple[Plot, ...]:
     plots = [_loss(table)]
     if isinstance(run.spec, AlignSpec):
         plots += [_accuracy(table), _kl(table), _rewards(table), _margin(table), _logps(table)]
-        plots += [_divergence(table, sae_id) for sae_id in run.sae_ids]
+        trained = run.spec.method is Method.FPO
+        plots += [_divergence(table, sae_id, trained=trained) for sae_id in run.sae_ids]
         if run.spec.needs_online_reference:
             plots.append(_sequence_kl(table))
     plots += _machine(table)
@@ -189,9 +190,11 @@ def _logps(table: MetricTable) -> Plot:
     return _sides(table, "logps", gettext("Log-probabilities"), unit=gettext("nat"))
 
 
-def _divergence(table: MetricTable, sae_id: str) -> Plot:
+def _divergence(table: MetricTable, sae_id: str, *, trained: bool) -> Plot:
+    """Of every step where the loss holds it, else of the evaluations, which all methods make."""
     title = gettext("Feature divergence · %(sae)s") % {"sae": sae_id}
-    return _sides(table, f"feature_divergence/{sae_id}", title)
+    name = f"feature_divergence/{sae_id}"
+    return _sides(table, name if trained else f"eval_{name}", title)
 
 
 def _sequence_kl(table: MetricTable) -> Plot:
@@ -199,13 +202,14 @@ def _sequence_kl(table: MetricTable) -> Plot:
 
 
 def _sides(table: MetricTable, name: str, title: str, *, unit: str = "") -> Plot:
+    smooth = not name.startswith("eval_")
     return Plot(
         key=name,
         title=title,
         unit=unit,
         lines=(
-            line(table, f"{name}/chosen", gettext("chosen"), tone=5),
-            line(table, f"{name}/rejected", gettext("rejected"), tone=2),
+            line(table, f"{name}/chosen", gettext("chosen"), tone=5, smooth=smooth),
+            line(table, f"{name}/rejected", gettext("rejected"), tone=2, smooth=smooth),
         ),
     )
 
