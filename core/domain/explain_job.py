@@ -155,7 +155,7 @@ class ScorerSetting(BaseModel):
         min_length=1,
         max_length=4,
         description="Kinds of test; embedding is a quick triage without a judge.",
-        examples=[["simulation", "detection", "fuzzing"]],
+        examples=[["simulation", "detection", "fuzzing", "embedding"]],
     )
     embedder_id: EndpointId | None = Field(
         default=None,

@@ -17,7 +17,7 @@ from core.autointerp.simulate import SimulatorSetting, simulation_plan
 from core.autointerp.wording import Language
 from core.domain.activation import ActivationRecord
 from core.domain.explanation import ScoreKind, SimulationMode
-from core.domain.llm import ChatRequest, ModelRequest
+from core.domain.llm import ChatRequest, ModelRequest, PromptRequest
 
 FOLDER = Path(__file__).parents[1] / "golden" / "prompts"
 SPARSE = ActivationRecord(
@@ -60,8 +60,9 @@ def prompts(language: Language) -> Iterator[tuple[str, ModelRequest]]:
 
 def as_text(request: ModelRequest) -> str:
     """A request as a readable file."""
-    if not isinstance(request, ChatRequest):
+    if isinstance(request, PromptRequest):
         return f"template {request.template}\n\n{request.text}"
+    assert isinstance(request, ChatRequest)
     head = (
         f"template {request.template}\nmax_tokens {request.max_tokens}, "
         f"temperature {request.temperature}, top_logprobs {request.top_logprobs}\n"

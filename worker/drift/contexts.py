@@ -5,11 +5,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Float32, Int32, Int64
+from jaxtyping import Bool, Float, Float32, Int32, Int64, Shaped
 from torch import Tensor
 
 from core.domain.align_results import AlignedRows, StoredPart
 from worker.align.data import chunks
+from worker.drift.keeper import Arrays, Keeper, below, within
 from worker.drift.places import PlaceSums
 from worker.drift.rows import RowFiller
 from worker.lm.capture import capture
@@ -19,6 +20,7 @@ from worker.memory import memory_errors
 from worker.sae.model import SparseAutoencoder
 
 _CELLS = 1 << 25  # dense activations held at once
+_KEPT = ("corpus", "kept", "random")  # parts of _Part with a state
 
 ReadTokens = Callable[[Sequence[int]], Mapping[int, Int32[np.ndarray, " pos"]]]
 
@@ -79,13 +81,26 @@ class ContextReader:
         self._sampled = set(np.concatenate(sampled).tolist())
         self.numbers = np.unique(np.concatenate([*sampled, *used])).astype(np.int64)
 
-    def read(self, after_batch: Callable[[int], None]) -> list[Reread]:
-        """Run every context; ``after_batch`` is told how many are done."""
-        done = 0
+    def read(
+        self, after_batch: Callable[[int], None], *, keeper: Keeper, name: str
+    ) -> list[Reread]:
+        """Run every context that an earlier attempt has not.
+
+        Args:
+            after_batch: told how many are done; may raise to stop.
+            keeper: of what was done.
+            name: what it is kept under.
+        """
+        done = self._restore(keeper.load(name))
+        at = 0
         for batch in _split(self.numbers, self._sampled, self._batch):
+            at += len(batch)
+            if at <= done:
+                continue
             self._read(batch)
-            done += len(batch)
-            after_batch(done)
+            if keeper.due:
+                keeper.save(name, self._state(at))
+            after_batch(at)
         return [
             Reread(
                 corpus=part.corpus,
@@ -95,6 +110,22 @@ class ContextReader:
             )
             for part in self._parts
         ]
+
+    def _state(self, done: int) -> dict[str, Shaped[np.ndarray, "..."]]:
+        arrays: dict[str, Shaped[np.ndarray, ...]] = {"done": np.array(done)}
+        for place, part in enumerate(self._parts):
+            for what in _KEPT:
+                arrays |= within(f"{place}.{what}", getattr(part, what).state())
+        return arrays
+
+    def _restore(self, arrays: Arrays | None) -> int:
+        """Take a kept state on; how many contexts it has done."""
+        if arrays is None:
+            return 0
+        for place, part in enumerate(self._parts):
+            for what in _KEPT:
+                getattr(part, what).restore(below(f"{place}.{what}", arrays))
+        return int(arrays["done"])
 
     def _read(self, numbers: Sequence[int]) -> None:
         tokens = self._read_tokens(numbers)

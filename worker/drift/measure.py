@@ -14,6 +14,7 @@ from core.errors import Invalid
 from worker.align.answers import read_answers
 from worker.align.data import TokenPair, chunks
 from worker.drift.contexts import ContextReader
+from worker.drift.keeper import Keeper, below, within
 from worker.drift.places import PlaceSums
 from worker.lm.load import LoadedModel
 from worker.sae.model import SparseAutoencoder
@@ -47,6 +48,7 @@ def measure(
     batch_contexts: int,
     read_tokens: ReadTokens,
     told: Told,
+    keeper: Keeper,
 ) -> list[DriftSaeResult]:
     """What became of every feature, in the order of the SAEs.
 
@@ -55,8 +57,8 @@ def measure(
     """
     if not subject.saes:
         return []
-    answers = read_places(subject, pairs, batch=batch_pairs, told=told)
-    corpus = _read_harvests(subject, batch_contexts, read_tokens, told)
+    answers = read_places(subject, pairs, batch=batch_pairs, told=told, keeper=keeper)
+    corpus = _read_harvests(subject, batch_contexts, read_tokens, told, keeper=keeper)
     treated = {entry.sae_id: entry for entry in constraint}
     results = []
     for entry, sae, stored, places, reread in zip(
@@ -85,13 +87,24 @@ def measure(
 
 
 def read_places(
-    subject: DriftSubject, pairs: Sequence[TokenPair], *, batch: int, told: Told
+    subject: DriftSubject,
+    pairs: Sequence[TokenPair],
+    *,
+    batch: int,
+    told: Told,
+    keeper: Keeper,
 ) -> list[dict[Place, PlaceSums]]:
     """Chosen and rejected answers through both models, for each SAE."""
     sums = [
         {place: PlaceSums(sae, by_item=True) for place in (Place.CHOSEN, Place.REJECTED)}
         for sae in subject.saes
     ]
+    kept = keeper.load("answers")
+    if kept is not None:
+        for number, into in enumerate(sums):
+            for place, part in into.items():
+                part.restore(below(f"{number}.{place.value}", kept))
+        return sums
     hooks = list(dict.fromkeys(sae.info.hook_name for sae in subject.saes))
     done = 0
     for places in chunks(range(len(pairs)), batch):
@@ -110,6 +123,12 @@ def read_places(
                 into[place].add(base.streams[hook][rows], aligned.streams[hook][rows], sizes)
         done += len(some)
     told(done, len(pairs), "pairs", "answers")
+    states = [
+        within(f"{number}.{place.value}", part.state())
+        for number, into in enumerate(sums)
+        for place, part in into.items()
+    ]
+    keeper.save("answers", {name: value for state in states for name, value in state.items()})
     return sums
 
 
@@ -126,7 +145,12 @@ def treatments(entry: ConstraintSae | None, d_sae: int) -> tuple[Treatment, ...]
 
 
 def _read_harvests(
-    subject: DriftSubject, batch: int, read_tokens: ReadTokens, told: Told
+    subject: DriftSubject,
+    batch: int,
+    read_tokens: ReadTokens,
+    told: Told,
+    *,
+    keeper: Keeper,
 ) -> list[tuple[PlaceSums | None, AlignedRows] | None]:
     """The stored contexts of each harvest once, whatever the number of its SAEs."""
     found: list[tuple[PlaceSums | None, AlignedRows] | None] = [None] * len(subject.saes)
@@ -150,7 +174,7 @@ def _read_harvests(
         )
         total = len(reader.numbers)
         told(0, total, "contexts", "contexts")
-        reread = reader.read(_after(total, told))
+        reread = reader.read(_after(total, told), keeper=keeper, name=f"contexts-{harvest_id}")
         for place, (_, stored), result in zip(members, parts, reread, strict=True):
             sampled = len(stored.random_contexts) > 0
             found[place] = (result.corpus if sampled else None, result.rows)

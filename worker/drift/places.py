@@ -1,16 +1,17 @@
 """Base and aligned model through one SAE at the same positions of one place."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float64, Int64
+from jaxtyping import Float, Float64, Int64, Shaped
 from torch import Tensor
 
 from core.domain.align_results import PlaceValues
 from core.domain.views_drift import PlaceFacts
 from worker.align.answers import owners
+from worker.drift.keeper import Arrays, below, within
 from worker.memory import memory_errors
 from worker.sae.model import SparseAutoencoder
 
@@ -52,6 +53,23 @@ class PlaceSums:
             self._norms[place] += float(norms.cpu().double().sum())
         self._n_items += len(sizes)
         self._n_rows += len(base)
+
+    def state(self) -> dict[str, Shaped[np.ndarray, "..."]]:
+        """Everything taken in so far."""
+        return {
+            "change": self._change,
+            "norms": self._norms,
+            "n": np.array([self._n_items, self._n_rows]),
+            **within("base", self._base.state()),
+            **within("aligned", self._aligned.state()),
+        }
+
+    def restore(self, state: Arrays) -> None:
+        """Go on from a state, in place of what was taken in."""
+        self._change, self._norms = state["change"], state["norms"]
+        self._n_items, self._n_rows = (int(n) for n in state["n"])
+        self._base = _Side.of(below("base", state))
+        self._aligned = _Side.of(below("aligned", state))
 
     def values(self) -> PlaceValues:
         """The result after all positions; zeros where there was none."""
@@ -97,7 +115,7 @@ class _Side:
     centre: Float64[np.ndarray, " d_in"]
     spread: float = 0.0
     error: float = 0.0
-    n: int = field(default=0)
+    n: int = 0
 
     @classmethod
     def empty(cls, sae: SparseAutoencoder) -> "_Side":
@@ -108,6 +126,23 @@ class _Side:
             sums=np.zeros(d_sae),
             counts=np.zeros(d_sae, np.int64),
             centre=np.zeros(sae.info.d_in),
+        )
+
+    def state(self) -> dict[str, Shaped[np.ndarray, "..."]]:
+        """Every sum as an array."""
+        return {name: np.asarray(getattr(self, name)) for name in self.__slots__}
+
+    @classmethod
+    def of(cls, state: Arrays) -> "_Side":
+        """The sums of a state."""
+        return cls(
+            item_means=state["item_means"],
+            sums=state["sums"],
+            counts=state["counts"],
+            centre=state["centre"],
+            spread=float(state["spread"]),
+            error=float(state["error"]),
+            n=int(state["n"]),
         )
 
     @property

@@ -1,9 +1,10 @@
 """Other activations on the same (feature, context) rows as a harvest keeps."""
 
 import numpy as np
-from jaxtyping import Float32, Int32, Int64
+from jaxtyping import Float32, Int32, Int64, Shaped
 
 from core.domain.activation import ContextRows
+from worker.drift.keeper import Arrays
 
 
 class RowFiller:
@@ -43,6 +44,18 @@ class RowFiller:
         self._row.append(rows[which])
         self._position.append(position)
         self._value.append(columns[which, position])
+
+    def state(self) -> dict[str, Shaped[np.ndarray, "..."]]:
+        """Everything taken in so far."""
+        self._row = [np.concatenate([np.zeros(0, np.int64), *self._row])]
+        self._position = [np.concatenate([np.zeros(0, np.int64), *self._position])]
+        self._value = [np.concatenate([np.zeros(0, np.float32), *self._value])]
+        return {"row": self._row[0], "position": self._position[0], "value": self._value[0]}
+
+    def restore(self, state: Arrays) -> None:
+        """Go on from a state, in place of what was taken in."""
+        self._row, self._position = [state["row"]], [state["position"]]
+        self._value = [state["value"]]
 
     def rows(self, *, by_activation: bool = False) -> ContextRows:
         """The rows with what was taken in.

@@ -22,6 +22,7 @@ from worker.align.data import encode_pairs
 from worker.align.loading import load_saes
 from worker.align.sources import load_preferences
 from worker.align.storage import canonical
+from worker.drift.keeper import Keeper
 from worker.drift.measure import DriftSubject, measure
 from worker.drift.samples import choose_prompts, sample_pair
 from worker.lm.load import LoadedModel, load_model
@@ -35,8 +36,9 @@ FORMAT_VERSION = 1  # raised when the code gives other numbers for the same inpu
 def run_drift(spec: DriftSpec, job: JobContext) -> dict[str, JsonValue]:
     """Compare an aligned model with its base and publish in one transaction.
 
-    Both models are in memory. A finished drift with the same identity is not made again; nothing
-    is kept of an attempt that ends early.
+    Both models are in memory. A finished drift with the same identity is not made again. What an
+    attempt has read is kept every half minute, and another goes on from there, with the same
+    result bit for bit.
 
     Returns:
         ``drift_id``, what was counted, and ``reused`` if the drift was there already.
@@ -131,6 +133,7 @@ def _measure_and_publish(
         job.check()
         job.progress(done=done, total=total, unit=unit, phase=phase)
 
+    keeper = Keeper(job.work_dir, identity=identity)
     saes = measure(
         subject,
         encode_pairs(pairs, tokenizer=subject.base.tokenizer, lengths=spec.lengths),
@@ -139,6 +142,7 @@ def _measure_and_publish(
         batch_contexts=spec.batch_contexts,
         read_tokens=read_tokens,
         told=told,
+        keeper=keeper,
     )
     samples = _samples(spec, subject, pool, job)
     about = {
@@ -154,7 +158,7 @@ def _measure_and_publish(
         "dtype": spec.dtype.value,
     }
     with job.scope() as session:
-        return drifts.publish(
+        drift_id = drifts.publish(
             session,
             job_id=job.job_id,
             run_job_id=spec.run_job_id,
@@ -165,6 +169,8 @@ def _measure_and_publish(
             saes=saes,
             samples=samples,
         )
+    keeper.clear()
+    return drift_id
 
 
 def _samples(

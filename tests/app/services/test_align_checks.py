@@ -1,5 +1,7 @@
 """Checks find what can be known before a run, and every finding has its words."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -74,7 +76,7 @@ def test_a_sound_run_passes_every_check():
     assert seen.failed == ()
 
 
-CASES = {
+CASES: dict[str, tuple[Any, ...]] = {
     "data gone": ({}, {"data": NotFound("x.jsonl does not exist.")}, CheckName.DATA, "failed"),
     "no training row": ({}, {"data": facts(n_train=0)}, CheckName.DATA, "failed"),
     "data without lengths": (

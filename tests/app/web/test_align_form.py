@@ -113,6 +113,7 @@ def test_lists_of_features_are_read_with_weights_and_ids():
         "constraint.0.held": "3, 7:2.5; m/1-a/9\n11",
     }
     (row,) = align_features.values(texts, [0], NOTHING)
+    assert isinstance(row, dict)
     assert row["held"] == [
         {"feature": 3},
         {"feature": 7, "weight": "2.5"},

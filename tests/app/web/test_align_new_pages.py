@@ -5,6 +5,7 @@ import re
 import tomllib
 
 import pytest
+from pydantic import JsonValue
 
 from app.services import align_launch, align_offers, explanations
 from app.web import align_form
@@ -310,7 +311,8 @@ def test_a_file_that_is_no_config_is_told(client):
 def test_a_measurement_is_shown_when_it_has_ended(client, scope, own_fields):
     shown = client.post("/align/new/measure", data=own_fields, headers=HTMX)
     assert shown.status_code == 200, shown.text
-    job_id = int(re.search(r'name="measure_job" value="(\d+)"', shown.text)[1])
+    (number,) = re.findall(r'name="measure_job" value="(\d+)"', shown.text)
+    job_id = int(number)
     with scope() as session:
         claim = attempts.claim(session, job_id=job_id, attempt=1, owner="test:1:1")
         report = CheckReport(
@@ -331,7 +333,8 @@ def test_a_measurement_is_shown_when_it_has_ended(client, scope, own_fields):
                 device="cpu",
             ),
         )
-        result = {"passed": False, "report": report.model_dump(mode="json")}
+        assert claim is not None
+        result: dict[str, JsonValue] = {"passed": False, "report": report.model_dump(mode="json")}
         attempts.succeed(session, claim, result)
     fragment = client.get(f"/align/new/measure/{job_id}", headers=HTMX).text
     for words in ("1 min 2 s", "3 GB", "110 tokens/s", "Too slow.", "Wait."):

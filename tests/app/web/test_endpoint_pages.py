@@ -86,6 +86,7 @@ def test_a_key_is_stored_encrypted_and_never_shown_again(client, session_scope):
     assert card.key_source is KeySource.STORED
     with session_scope() as session:
         sealed = endpoints.get_sealed_key(session, card.endpoint_id)
+    assert sealed is not None
     assert KEY.encode() not in sealed
     path = f"/endpoints/{card.endpoint_id}"
     shown = client.get(path).text + client.get("/endpoints").text

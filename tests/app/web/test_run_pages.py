@@ -149,6 +149,7 @@ def test_a_paused_run_asks_for_a_budget_and_goes_on_under_it(client, session_sco
     job_id = queued(session_scope, spec_of(None, features=WholeSae()))
     with session_scope() as session:
         claim = attempts.claim(session, job_id=job_id, attempt=1, owner="test:1:1")
+        assert claim is not None
         reason = JobFailure(code="budget", message="The budget allows no more.", hint="Raise it.")
         attempts.pause(session, claim, reason)
     path = f"/explanations/runs/{job_id}"
@@ -206,9 +207,10 @@ def test_the_form_comes_filled_from_an_address():
     values, problems = form.values()
     assert problems == []
     assert (values["model_id"], values["sae_id"]) == ("m", "s")
-    assert values["features"]["by"] == "query"
-    assert values["features"]["min_density"] == pytest.approx(0.001)
-    assert values["features"]["token"] == "sorry"
+    chosen = values["features"]
+    assert isinstance(chosen, dict)
+    assert (chosen["by"], chosen["token"]) == ("query", "sorry")
+    assert chosen["min_density"] == pytest.approx(0.001)
     listed = run_form.fresh({"features": "3,4"}, saes=[], endpoints=[]).values()[0]
     assert listed["features"] == {"by": "list", "indices": [3, 4]}
 

@@ -11,13 +11,14 @@ from core.domain.align_jobs import DriftSpec
 from core.domain.alignment import Lengths
 from core.domain.ids import FeatureId
 from core.domain.views_drift import DriftQuery, DriftRow, DriftSort, Place, Treatment
-from core.errors import Conflict, ModelMissing, NotFound
+from core.errors import Cancelled, Conflict, ModelMissing, NotFound
 from tests.support.dense_answers import SlowModel, SlowSae, answer_rows, sides_of
 from tests.support.harvests import D_SAE
 from tests.support.jobs import claimed_job
 from tests.support.tiny_runs import tiny_pairs
 from tests.support.tiny_tokenizer import tiny_tokenizer
 from tests.support.tiny_world import MODEL_ID, SAE_ID, write_world
+from worker.drift import keeper
 from worker.drift.run import run_drift
 from worker.harvest.run import run_harvest
 from worker.lm.tokens import tokenization
@@ -228,6 +229,56 @@ def test_batches_change_nothing_beyond_rounding(world, session_scope, tmp_path):
             a, b = getattr(one, place), getattr(other, place)
             assert a.aligned_mean == pytest.approx(b.aligned_mean, rel=1e-4, abs=1e-6)
             assert a.aligned_density == pytest.approx(b.aligned_density, abs=1e-9)
+
+
+@pytest.mark.parametrize("last_look", [3, 6, 11, 14])
+def test_an_interrupted_drift_goes_on_to_the_same_numbers(
+    world, session_scope, tmp_path, monkeypatch, last_look
+):
+    harvest_id = harvested(world, session_scope, tmp_path)
+    entry = {**world.sae, "harvest_id": harvest_id}
+    whole = spec_of(world, saes=[entry])
+    expected = all_rows(session_scope, drifted(session_scope, tmp_path, whole)["drift_id"])
+    monkeypatch.setattr(keeper.Keeper, "due", True)
+    cut = spec_of(world, saes=[entry], aligned_id="again")
+    with claimed_job(session_scope, cut, tmp_path) as job:
+        looks = 0
+        real = job.check
+
+        def check() -> None:
+            nonlocal looks
+            looks += 1
+            if looks == last_look:
+                raise Cancelled("Enough.")
+            real()
+
+        monkeypatch.setattr(job, "check", check)
+        with pytest.raises(Cancelled):
+            run_drift(cut, job)
+        again = run_drift(cut, job)["drift_id"]
+        assert isinstance(again, int)
+        assert not list(job.work_dir.glob("*.npz"))
+    assert all_rows(session_scope, again) == expected
+    first = expected[0].index
+    with session_scope() as session:
+        found = [
+            drift_features.aligned_contexts(session, one, sae_id=SAE_ID, index=first)
+            for one in (again, again - 1)
+        ]
+    for one, other in zip(found[0].contexts, found[1].contexts, strict=True):
+        assert np.array_equal(one.aligned.activations, other.aligned.activations)
+
+
+def test_what_was_kept_of_other_settings_is_not_used(tmp_path):
+    one = keeper.Keeper(tmp_path, identity="one")
+    one.save("answers", {"x": np.arange(3)})
+    kept = one.load("answers")
+    assert kept is not None
+    assert kept["x"].tolist() == [0, 1, 2]
+    assert keeper.Keeper(tmp_path, identity="two").load("answers") is None
+    one.clear()
+    assert one.load("answers") is None
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_without_a_harvest_answers_are_compared_and_contexts_are_not(

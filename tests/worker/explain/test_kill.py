@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import time
+from functools import partial
 
 import psutil
 import pytest
@@ -78,10 +79,19 @@ def assert_complete(session_scope, job_id, server, *, kills) -> None:
         spent = answers.spending_of(session, [job_id])[job_id]
     assert [card.explanation.text for (card,) in cards] == NAMES
     assert all(len(card.scores) == 2 for (card,) in cards)
-    assert all(score.headline.value > 0.9 for (card,) in cards for score in card.scores)
+    values = [score.headline.value for (card,) in cards for score in card.scores]
+    assert all(value is not None and value > 0.9 for value in values)
     lost = 2 * CONCURRENCY * len(kills)
     entered = spent.requests - spent.from_cache
     assert len(asked(server)) - lost <= entered <= len(asked(server)) + PROBES
+
+
+def has_asked(server, n: int) -> bool:
+    return len(asked(server)) >= n
+
+
+def is_at(session_scope, job_id: int, attempt: int) -> bool:
+    return card_of(session_scope, job_id).attempt == attempt
 
 
 def test_a_killed_runner_is_started_again_and_repeats_no_paid_call(
@@ -90,11 +100,11 @@ def test_a_killed_runner_is_started_again_and_repeats_no_paid_call(
     kills = []
     with worker_process(database_url, tmp_path, runner=RUNNER) as worker:
         for n in (14, 90):
-            wait_for(lambda n=n: len(asked(server)) >= n, what=f"{n} requests")
+            wait_for(partial(has_asked, server, n), what=f"{n} requests")
             os.kill(runner_of(worker), signal.SIGKILL)
             kills.append(len(asked(server)))
             attempt = len(kills) + 1
-            wait_for(lambda a=attempt: card_of(session_scope, job_id).attempt == a, what="a start")
+            wait_for(partial(is_at, session_scope, job_id, attempt), what="a start")
         card = wait_for_end(session_scope, job_id, seconds=120)
     assert (card.state, card.attempt) == (JobState.SUCCEEDED, 3)
     assert_paid_once(server, kills)

@@ -399,7 +399,7 @@ class Wavering(ScriptedModel):
 
     def __init__(self, rules):
         super().__init__(rules)
-        self.asked = Counter()
+        self.asked: Counter[str] = Counter()
 
     def explain(self, prompt):
         right = super().explain(prompt)
@@ -423,12 +423,14 @@ def test_of_several_samples_the_best_on_calibration_contexts_is_scored_and_the_c
         chosen = [card for card in cards if card.choice and card.choice.chosen]
         (best,) = chosen
         assert best.explanation.text == NAMES[index]
-        assert best.choice.kind is ScoreKind.SIMULATION
-        assert best.choice.value >= 0.9
-        assert (best.choice.of, best.choice.n_contexts) == (3, 10)
+        why = best.choice
+        assert why is not None
+        assert (why.kind, why.of, why.n_contexts) == (ScoreKind.SIMULATION, 3, 10)
+        assert why.value is not None
+        assert why.value >= 0.9
         assert len(best.scores) == 1
         others = [card for card in cards if card is not best]
-        assert sorted(card.choice.rank for card in others) == [2, 3]
+        assert sorted(card.choice.rank for card in others if card.choice) == [2, 3]
         assert all(card.scores == () for card in others)
 
 
