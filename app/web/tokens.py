@@ -76,6 +76,9 @@ def segments(tokens: Sequence[bytes]) -> list[tuple[Segment, ...]]:
     shown: list[tuple[Segment, ...]] = []
     broken: list[bytes] = []
     for token in tokens:
+        if broken and not token:  # no bytes: the character may go on behind it
+            broken.append(token)
+            continue
         try:
             text = token.decode("utf-8")
         except UnicodeDecodeError:

@@ -54,6 +54,7 @@ class KeepAliveTransport(httpx2.AsyncBaseTransport):
     def __init__(self, tls: ssl.SSLContext) -> None:
         self._tls = tls
         self._idle: dict[tuple[str, str, int], list[_Line]] = {}
+        self._closed = False
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         """The whole answer to a request.
@@ -76,7 +77,7 @@ class KeepAliveTransport(httpx2.AsyncBaseTransport):
             if known is None:
                 raise
             raise known from error
-        if answer.keep:
+        if answer.keep and not self._closed:
             line.idle_since = time.monotonic()
             idle.append(line)
         else:
@@ -84,7 +85,8 @@ class KeepAliveTransport(httpx2.AsyncBaseTransport):
         return httpx2.Response(answer.status, headers=answer.headers, content=answer.body)
 
     async def aclose(self) -> None:
-        """Close every connection that is not in use."""
+        """Close every connection that is not in use, and the others when their answer is there."""
+        self._closed = True
         lines = [line for idle in self._idle.values() for line in idle]
         self._idle.clear()
         for line in lines:

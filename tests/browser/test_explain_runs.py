@@ -86,7 +86,7 @@ def test_from_an_endpoint_to_scores(page: Page, planted, server, worker):
     expect(page.locator("#failures")).to_contain_text("Nothing has failed.")
     page.get_by_role("link", name="Explanations").first.click()
     expect(page.locator("#runs tbody tr")).to_have_count(1)
-    page.locator("#words").fill("river")
+    page.locator("#asked-words").fill("river")
     page.keyboard.press("Enter")
     expect(page.locator("#found")).to_contain_text("the word river")
 

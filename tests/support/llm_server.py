@@ -170,6 +170,7 @@ def serving(server: LlmServer):
         started.set()
         await stop.wait()
         listening.close()
+        await asyncio.sleep(0)  # let handlers begin that were just made: they close their writers
         for task in asyncio.all_tasks() - {asyncio.current_task()}:
             task.cancel()
 

@@ -91,6 +91,8 @@ def context_of(
 @given(token_lists)
 @example([b"\xe6", b"\x8a", b"\xb1 a"])
 @example([b"a\xf0\x9f", b"\x99\x82b"])
+@example([b"\xc2", b"", b"\x9f\x99"])
+@example([b"\xc2", b"", b"a"])
 def test_the_text_of_a_context_is_exactly_the_text_of_its_bytes(tokens):
     vocabulary, context = context_of(tokens)
     html = context_html(vocabulary, context, scale=1.0, window=window_around(context, None))
