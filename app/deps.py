@@ -9,7 +9,7 @@ from typing import Annotated, cast
 from fastapi import Depends, Request
 from sqlalchemy.orm import Session
 
-from app.services.bell import JobBell
+from app.services.jobs.bell import JobBell
 from core.db.session import SessionScope
 from core.explaining.keys import KeyRing
 

@@ -21,8 +21,8 @@ from app.api.document import add_document
 from app.api.guard import RequestGuard, allowed_hosts
 from app.api.routes import add_api
 from app.deps import Resources
-from app.services.bell import JobBell
-from app.services.preference_uploads import MAX_UPLOAD_BYTES
+from app.services.jobs.bell import JobBell
+from app.services.preferences.uploads import MAX_UPLOAD_BYTES
 from app.web import errors as page_errors
 from app.web.site import add_pages
 from core.db.embedded import database

@@ -32,13 +32,12 @@ from core.domain.alignment import AlignSpec, ConstraintSae, DemoPreferences, Met
 from core.domain.model import Dtype, ModelKind, ModelSource
 from core.domain.sae import SaeKind, SaeSource
 from worker.align.constraint import Constraint, encoder_of, make_constraint
-from worker.align.data import TokenPair, TokenSequence, collate_pairs, encode_pairs, sides
+from worker.align.data.pairs import TokenPair, TokenSequence, collate_pairs, encode_pairs, sides
+from worker.align.data.sources import load_preferences
 from worker.align.divergence import KlForm, feature_divergence, seq_kl
 from worker.align.logps import Targets
 from worker.align.losses import PairLogps, PairValues, tdpo2_loss
-from worker.align.memory import peak_memory_bytes, saved_for_backward
 from worker.align.objective import OnlineReference, PreferenceObjective
-from worker.align.optim import make_optimizer
 from worker.align.policy import Policy
 from worker.align.pooling import FeatureEncoder, pool_features
 from worker.align.reference_cache import (
@@ -48,7 +47,8 @@ from worker.align.reference_cache import (
     missing_shards,
     plan_reference,
 )
-from worker.align.sources import load_preferences
+from worker.align.training.memory import peak_memory_bytes, saved_for_backward
+from worker.align.training.optim import make_optimizer
 from worker.lm.gguf import DEMO_MODEL_LOCATION
 from worker.lm.load import load_model
 from worker.sae.load import load_sae

@@ -17,10 +17,10 @@ import torch
 
 from core.domain.align_preset import load_align_preset
 from core.domain.alignment import AlignSpec, Method
-from worker.align.launch import make_accelerator
-from worker.align.metrics import Row, read_metrics
-from worker.align.observer import METRICS
 from worker.align.run import execute
+from worker.align.training.launch import make_accelerator
+from worker.align.training.metrics import Row, read_metrics
+from worker.align.training.observer import METRICS
 
 _CACHE = Path("~/.cache/sparsight").expanduser()
 _ACCURACY, _KL = "eval_preference_accuracy", "eval_probe_kl/forward"

@@ -12,7 +12,7 @@ from pydantic.json_schema import models_json_schema
 from app.api.errors import ErrorBody
 from app.api.examples import add_examples
 from app.api.routes import api_router
-from app.services.harvests import get_preset
+from app.services.harvest.harvests import get_preset
 from core.domain.align_preset import load_align_preset
 
 _DESCRIPTION = """Features of sparse autoencoders over language models: lists, pages, contexts,

@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import Depends, Path, Query
 from pydantic import AfterValidator
 
-from app.services.features import MAX_LIST_LIMIT
+from app.services.features.features import MAX_LIST_LIMIT
 from core.domain.ids import MODEL_ID, SAE_ID, FeatureId, check_model_id, check_sae_id
 from core.domain.views import FeatureQuery, FeatureSort
 

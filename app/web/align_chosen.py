@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass
 
-from app.services import align_finder, catalog
-from app.services.align_finder import Described
-from app.services.align_offers import OfferedSae, Offers
+from app.services.align import finder as align_finder
+from app.services.align.finder import Described
+from app.services.align.offers import OfferedSae, Offers
+from app.services.features import catalog
 from app.web import align_features, tokens
 from app.web.align_form import AlignForm
 from core.db.session import Session

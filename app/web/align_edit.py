@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from app.services import align_finder
-from app.services.align_offers import Offers
+from app.services.align import finder as align_finder
+from app.services.align.offers import Offers
 from app.services.problems import FieldProblem
 from app.web import align_features
 from app.web.align_form import AlignForm

@@ -7,7 +7,7 @@ may follow a colon: ``12, 873:2.5, gemma-2-2b/12-gemmascope-res-16k/8437``.
 import re
 from collections.abc import Iterable, Iterator, Mapping
 
-from app.services.align_offers import Offers
+from app.services.align.offers import Offers
 from app.services.problems import FieldProblem
 from app.web import align_text
 from app.web.i18n import gettext

@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
-from app.services.align_offers import OfferedModel, Offers
-from app.services.harvest_spec import read_form
+from app.services.align.offers import OfferedModel, Offers
+from app.services.harvest.spec import read_form
 from app.services.problems import FieldProblem
 from app.web import align_features, align_text
 from app.web.problem_words import told

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Int64
 
-from app.services import align_layers
-from app.services.align_layers import LOWEST_POWER, Layer
-from app.services.align_offers import OfferedSae, Offers
+from app.services.align import layers as align_layers
+from app.services.align.layers import LOWEST_POWER, Layer
+from app.services.align.offers import OfferedSae, Offers
 from app.web import i18n
 from app.web.i18n import gettext
 from core.db.session import Session

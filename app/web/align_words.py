@@ -4,8 +4,8 @@ from collections.abc import Mapping
 
 from pydantic import JsonValue, ValidationError
 
-from app.services.align_costs import PROCESS_BYTES, MemoryParts
-from app.services.align_offers import OfferedSae
+from app.services.align.costs import PROCESS_BYTES, MemoryParts
+from app.services.align.offers import OfferedSae
 from app.web import i18n
 from app.web.i18n import gettext
 from core.domain.align_check import CheckItem, CheckReport

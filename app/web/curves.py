@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from app.services.metric_history import MetricTable, thinned
+from app.services.jobs.metric_history import MetricTable, thinned
 from app.web import i18n
 from app.web.charts import Tick
 

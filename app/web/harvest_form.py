@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from app.services import harvests
-from app.services.harvest_spec import read_form
+from app.services.harvest import harvests
+from app.services.harvest.spec import read_form
 from app.services.problems import FieldProblem
 from core.domain.corpus import CorpusSpec, DemoCorpusSpec
 from core.domain.harvest import HarvestSpec

@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 
 from starlette.datastructures import QueryParams
 
-from app.services.align_offers import OfferedModel, OfferedSae, Offers
-from app.services.contrast_launch import DEFAULT_PAIRS
-from app.services.preference_pages import DEMO
+from app.services.align.offers import OfferedModel, OfferedSae, Offers
+from app.services.preferences.contrast_launch import DEFAULT_PAIRS
+from app.services.preferences.pages import DEMO
 from app.services.problems import FieldProblem
 from app.web import i18n
 from app.web.align_text import text_of

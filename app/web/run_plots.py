@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from app.services.align_runs import Comparison, RunCard
-from app.services.metric_history import MetricTable
+from app.services.align.runs import Comparison, RunCard
+from app.services.jobs.metric_history import MetricTable
 from app.web.curves import Form, Line, Plot, line
 from app.web.i18n import gettext
 from core.domain.alignment import AlignSpec, Method

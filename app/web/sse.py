@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from fastapi.sse import ServerSentEvent
 
 from app.deps import Resources
-from app.services import job_speed, jobs
-from app.services.metric_history import MetricTable
+from app.services.jobs import jobs
+from app.services.jobs import speed as job_speed
+from app.services.jobs.metric_history import MetricTable
 from app.web import i18n, render
 from app.web.render import Here
 from core.db.session import Session

@@ -6,7 +6,7 @@ from typing import assert_never
 
 from pydantic import JsonValue
 
-from app.services.estimate import Basis
+from app.services.harvest.estimate import Basis
 from app.web.i18n import gettext, percent, significant
 from core.domain.alignment import DemoPreferences, PreferenceSource, preference_name
 from core.domain.job import JobCard, JobState

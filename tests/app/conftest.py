@@ -9,7 +9,7 @@ from fastapi.testclient import TestClient
 from sqlalchemy import Engine
 
 from app.main import create_app
-from app.services import catalog, features
+from app.services.features import catalog, features
 from core.db.session import SessionScope, session_scope
 from core.domain.ids import FeatureId
 from core.domain.views import FeatureQuery

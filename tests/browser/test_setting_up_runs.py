@@ -6,7 +6,7 @@ import re
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from app.services import preference_pages
+from app.services.preferences import pages as preference_pages
 from core.db.repositories import jobs
 from core.domain.align_jobs import AlignCheckSpec
 from core.domain.alignment import AlignSpec, ConstraintSae, HeldFeature, StoredPreferences

@@ -10,7 +10,7 @@ from transformers import AutoModelForCausalLM
 from core.domain.alignment import Lengths
 from core.domain.preference import PreferencePair
 from tests.support.tiny_tokenizer import tiny_tokenizer
-from worker.align.data import TokenSequence, encode_pairs
+from worker.align.data.pairs import TokenSequence, encode_pairs
 
 
 class SlowModel:

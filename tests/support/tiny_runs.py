@@ -14,9 +14,9 @@ from core.domain.sae import SaeKind, SaeSource
 from tests.support.tiny_models import tiny_llama
 from tests.support.tiny_tokenizer import VOCAB_SIZE, tiny_tokenizer
 from worker.align.constraint import Constraint, make_constraint
-from worker.align.observer import Observer
 from worker.align.pipeline import RunResult, Stage, align_model
 from worker.align.pooling import FeatureEncoder
+from worker.align.training.observer import Observer
 from worker.lm.load import LoadedModel
 
 CPU = torch.device("cpu")

@@ -9,9 +9,9 @@ from pydantic import Field, TypeAdapter
 
 from core.domain.alignment import AlignSpec, SftSpec
 from core.errors import Cancelled, SparsightError
-from worker.align.launch import StopFlag, make_accelerator
 from worker.align.run import FAILURE, RESULT, SPEC, execute
 from worker.align.storage import save_text
+from worker.align.training.launch import StopFlag, make_accelerator
 
 _SPEC: TypeAdapter[AlignSpec | SftSpec] = TypeAdapter(
     Annotated[AlignSpec | SftSpec, Field(discriminator="kind")]

@@ -22,7 +22,7 @@ from core.domain.alignment import AlignSpec, OptimizerName, SftSpec
 from core.domain.preference import ConversationSet, PreferenceSet
 from core.errors import Cancelled, ClaimLost, DiskFull, OutOfMemory, SparsightError
 from worker.align.constraint import Constraint
-from worker.align.data import (
+from worker.align.data.pairs import (
     TokenPair,
     TokenSequence,
     count_truncation,
@@ -30,11 +30,11 @@ from worker.align.data import (
     encode_pairs,
     sides,
 )
+from worker.align.data.sources import check_enough, load_conversations, load_preferences
 from worker.align.pipeline import check_lengths
 from worker.align.policy import check_head
 from worker.align.rehearsal import Rehearsal, Watch
 from worker.align.run import load_constraints, load_run_model
-from worker.align.sources import check_enough, load_conversations, load_preferences
 from worker.lm.load import LoadedModel
 from worker.progress import JobContext
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from core.domain.alignment import AlignSpec, Method
 from worker.align.constraint import Constraint, total_divergence
-from worker.align.data import (
+from worker.align.data.pairs import (
     PaddingSide,
     TokenBatch,
     TokenPair,

@@ -17,9 +17,8 @@ from core.domain.alignment import AlignSpec, LoraSpec, SftSpec, Strategy, Traini
 from core.domain.model import Dtype
 from core.domain.preference import ConversationSet, PreferencePair, PreferenceSet
 from core.errors import Cancelled, Invalid
-from worker.align.adapters import add_adapters
 from worker.align.constraint import Constraint
-from worker.align.data import (
+from worker.align.data.pairs import (
     TokenPair,
     TokenSequence,
     count_truncation,
@@ -28,11 +27,10 @@ from worker.align.data import (
     pad_id_of,
     sides,
 )
-from worker.align.evaluation import Evaluation
+from worker.align.data.sources import check_enough
+from worker.align.data.templates import template_note
 from worker.align.objective import ConversationObjective, OnlineReference, PreferenceObjective
-from worker.align.observer import Observer
 from worker.align.policy import Policy, check_head
-from worker.align.probe import Probe, make_probe
 from worker.align.reference_cache import (
     ReferenceCache,
     ReferenceModel,
@@ -43,10 +41,12 @@ from worker.align.reference_cache import (
     plan_reference,
     verify_reference,
 )
-from worker.align.sources import check_enough
 from worker.align.storage import canonical, disk_errors, new_folder
-from worker.align.templates import template_note
-from worker.align.train import train
+from worker.align.training.adapters import add_adapters
+from worker.align.training.evaluation import Evaluation
+from worker.align.training.loop import train
+from worker.align.training.observer import Observer
+from worker.align.training.probe import Probe, make_probe
 from worker.device import TORCH_DTYPES
 from worker.lm.load import LoadedModel
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from core.errors import Invalid
-from worker.align.data import TokenBatch
+from worker.align.data.pairs import TokenBatch
 from worker.align.divergence import seq_kl_from_hidden
 from worker.align.logps import ResponseLogps, Targets, response_logps_from_hidden
 from worker.align.unembedding import Unembedding

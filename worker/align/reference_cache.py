@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from core.errors import Invalid
 from worker.align.constraint import Constraint
-from worker.align.data import TokenPair, chunks, collate_pairs
+from worker.align.data.pairs import TokenPair, chunks, collate_pairs
 from worker.align.losses import PairLogps
 from worker.align.policy import Reading, read_batch
 from worker.align.pooling import pool_features

@@ -13,11 +13,8 @@ from core.domain.align_check import Estimate
 from core.domain.alignment import AlignSpec, SftSpec
 from core.errors import Cancelled
 from worker.align.constraint import Constraint
-from worker.align.data import TokenPair, chunks, pad_id_of
-from worker.align.launch import make_accelerator
-from worker.align.memory import peak_memory_bytes
+from worker.align.data.pairs import TokenPair, chunks, pad_id_of
 from worker.align.objective import ConversationObjective, Objective, PreferenceObjective
-from worker.align.observer import Observer
 from worker.align.pipeline import (
     Stage,
     keep_online,
@@ -27,7 +24,10 @@ from worker.align.pipeline import (
 )
 from worker.align.policy import Policy
 from worker.align.reference_cache import ReferenceModel, missing_shards, plan_reference
-from worker.align.train import Loop, count_steps, items_of_step
+from worker.align.training.launch import make_accelerator
+from worker.align.training.loop import Loop, count_steps, items_of_step
+from worker.align.training.memory import peak_memory_bytes
+from worker.align.training.observer import Observer
 from worker.lm.load import LoadedModel
 from worker.progress import JobContext
 

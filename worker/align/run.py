@@ -15,12 +15,12 @@ from core.domain.model import Dtype
 from core.errors import Cancelled, Conflict, SparsightError
 from core.jobs.align_follow import submit_drift
 from worker.align.constraint import Constraint, encoder_of, make_constraint
-from worker.align.launch import make_accelerator, raise_for, run_processes
-from worker.align.metrics import read_from, read_metrics
-from worker.align.observer import METRICS, MOVED, Observer, Sink
+from worker.align.data.sources import load_conversations, load_preferences
 from worker.align.pipeline import RunResult, Stage, align_model, tune_model
-from worker.align.sources import load_conversations, load_preferences
 from worker.align.storage import save_text
+from worker.align.training.launch import make_accelerator, raise_for, run_processes
+from worker.align.training.metrics import read_from, read_metrics
+from worker.align.training.observer import METRICS, MOVED, Observer, Sink
 from worker.lm.load import LoadedModel, load_model
 from worker.progress import JobContext
 from worker.sae.load import check_fits, load_sae

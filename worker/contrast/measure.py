@@ -8,7 +8,7 @@ from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
 from core.domain.align_results import ContrastValues
-from worker.align.answers import owners
+from worker.align.data.answers import owners
 from worker.memory import memory_errors
 from worker.sae.model import SparseAutoencoder
 

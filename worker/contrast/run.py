@@ -13,10 +13,10 @@ from core.domain.alignment import preference_name
 from core.domain.job import spec_json
 from core.domain.preference import content_hash
 from core.errors import Invalid
-from worker.align.answers import AnswerRows, draw_pairs, read_answers
-from worker.align.data import TokenPair, chunks, encode_pairs
+from worker.align.data.answers import AnswerRows, draw_pairs, read_answers
+from worker.align.data.pairs import TokenPair, chunks, encode_pairs
+from worker.align.data.sources import check_enough, load_preferences
 from worker.align.loading import load_saes
-from worker.align.sources import check_enough, load_preferences
 from worker.align.storage import canonical
 from worker.contrast.measure import PairContrast
 from worker.lm.load import LoadedModel, load_model

@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float, Float32, Int32, Int64, Shaped
 from torch import Tensor
 
 from core.domain.align_results import AlignedRows, StoredPart
-from worker.align.data import chunks
+from worker.align.data.pairs import chunks
 from worker.drift.keeper import Arrays, Keeper, below, within
 from worker.drift.places import PlaceSums
 from worker.drift.rows import RowFiller

@@ -11,8 +11,8 @@ from core.domain.align_results import AlignedRows, DriftSaeResult, PlaceValues, 
 from core.domain.alignment import ConstraintSae
 from core.domain.views_drift import Place, Treatment
 from core.errors import Invalid
-from worker.align.answers import read_answers
-from worker.align.data import TokenPair, chunks
+from worker.align.data.answers import read_answers
+from worker.align.data.pairs import TokenPair, chunks
 from worker.drift.contexts import ContextReader
 from worker.drift.keeper import Keeper, below, within
 from worker.drift.places import PlaceSums

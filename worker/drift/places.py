@@ -10,7 +10,7 @@ from torch import Tensor
 
 from core.domain.align_results import PlaceValues
 from core.domain.views_drift import PlaceFacts
-from worker.align.answers import owners
+from worker.align.data.answers import owners
 from worker.drift.keeper import Arrays, below, within
 from worker.memory import memory_errors
 from worker.sae.model import SparseAutoencoder

@@ -17,10 +17,10 @@ from core.domain.model import ModelKind, ModelSource
 from core.domain.preference import PreferencePair, content_hash
 from core.domain.views_drift import SamplePair, SamplingSettings
 from core.errors import Conflict, Invalid
-from worker.align.answers import draw_pairs
-from worker.align.data import encode_pairs
+from worker.align.data.answers import draw_pairs
+from worker.align.data.pairs import encode_pairs
+from worker.align.data.sources import load_preferences
 from worker.align.loading import load_saes
-from worker.align.sources import load_preferences
 from worker.align.storage import canonical
 from worker.drift.keeper import Keeper
 from worker.drift.measure import DriftSubject, measure

@@ -11,7 +11,7 @@ from core.domain.align_jobs import SamplingSpec
 from core.domain.alignment import Lengths
 from core.domain.preference import PreferencePair, turns_key
 from core.domain.views_drift import Sample, SamplePair
-from worker.align.data import TokenSequence, encode_pairs
+from worker.align.data.pairs import TokenSequence, encode_pairs
 from worker.lm.load import LoadedModel
 from worker.memory import memory_errors
 

@@ -23,7 +23,11 @@ from app.api.schemas.alignments import (
 )
 from app.api.schemas.jobs import JobBody
 from app.deps import ResourcesDep, SessionDep
-from app.services import align_launch, align_offers, align_runs, alignments, constraints, jobs
+from app.services.align import alignments, constraints
+from app.services.align import launch as align_launch
+from app.services.align import offers as align_offers
+from app.services.align import runs as align_runs
+from app.services.jobs import jobs
 from core.domain.align_check import CheckReport
 from core.domain.alignment import ConstraintSae
 

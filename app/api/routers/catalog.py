@@ -9,7 +9,7 @@ from app.api.answers import failures
 from app.api.params import MAX_ID, HarvestQuery, LimitQuery, ModelIdPath, SaeIdPath
 from app.api.schemas.catalog import Health, Model, ModelPage, Sae, SaePage, Token, TokenPage
 from app.deps import SessionDep
-from app.services import catalog
+from app.services.features import catalog
 
 router = APIRouter(tags=["catalog"])
 

@@ -11,7 +11,8 @@ from app.api.params import MAX_ID, LimitQuery, Share
 from app.api.schemas.contrasts import ContrastBody, ContrastFeatureList, ContrastsBody
 from app.api.schemas.jobs import JobBody
 from app.deps import SessionDep
-from app.services import contrasts, jobs
+from app.services.jobs import jobs
+from app.services.preferences import contrasts
 from core.domain.align_jobs import ContrastSpec
 from core.domain.ids import check_model_id, check_sae_id
 from core.domain.views_align import ContrastQuery, ContrastSort

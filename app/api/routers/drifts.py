@@ -17,7 +17,10 @@ from app.api.schemas.drifts import (
 )
 from app.api.schemas.jobs import JobBody
 from app.deps import SessionDep
-from app.services import align_runs, catalog, drifts, jobs, run_drifts
+from app.services.align import runs as align_runs
+from app.services.drift import drifts, run_drifts
+from app.services.features import catalog
+from app.services.jobs import jobs
 from core.domain.views_drift import DriftQuery, DriftSort, Treatment
 
 router = APIRouter(tags=["alignment"])

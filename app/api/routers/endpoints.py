@@ -9,7 +9,7 @@ from app.api.answers import failures
 from app.api.params import MAX_ID
 from app.api.schemas.endpoints import ChangedEndpoint, EndpointBody, EndpointList, NewEndpoint
 from app.deps import ResourcesDep, SessionDep
-from app.services import endpoints
+from app.services.explain import endpoints
 
 router = APIRouter(prefix="/endpoints", tags=["endpoints"])
 

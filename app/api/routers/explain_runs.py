@@ -19,7 +19,10 @@ from app.api.schemas.explain_runs import (
 )
 from app.api.schemas.jobs import JobBody
 from app.deps import SessionDep
-from app.services import explain_estimate, explain_runs, explanations, jobs
+from app.services.explain import estimate as explain_estimate
+from app.services.explain import explanations
+from app.services.explain import runs as explain_runs
+from app.services.jobs import jobs
 from core.domain.explain_job import ExplainSpec
 from core.domain.ids import check_model_id
 

@@ -20,7 +20,9 @@ from app.api.schemas.explanations import (
     ScoreDetailBody,
 )
 from app.deps import ResourcesDep, SessionDep
-from app.services import explain_live, explain_runs, explanations
+from app.services.explain import explanations
+from app.services.explain import live as explain_live
+from app.services.explain import runs as explain_runs
 from core.domain.explain_job import ExplainSpec
 from core.domain.ids import check_model_id, check_sae_id
 

@@ -15,9 +15,9 @@ from app.api.params import (
     SaeIdPath,
 )
 from app.deps import ResourcesDep, SessionDep
-from app.services import export, peer_export
-from app.services.export import MEDIA_TYPES, ExportFormat
-from app.services.peer_export import PeerFormat
+from app.services.features import export, peer_export
+from app.services.features.export import MEDIA_TYPES, ExportFormat
+from app.services.features.peer_export import PeerFormat
 
 router = APIRouter(prefix="/models/{model_id}/saes/{sae_id}", tags=["exports"])
 

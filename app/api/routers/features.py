@@ -26,7 +26,7 @@ from app.api.schemas.features import (
     band_counts,
 )
 from app.deps import SessionDep
-from app.services import catalog, features
+from app.services.features import catalog, features
 from core.domain.activation import Band
 
 router = APIRouter(prefix="/models/{model_id}/saes/{sae_id}/features", tags=["features"])

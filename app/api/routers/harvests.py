@@ -12,7 +12,9 @@ from app.api.schemas.catalog import Harvest, HarvestPage
 from app.api.schemas.harvests import EstimateBody, PresetBody, PresetPage
 from app.api.schemas.jobs import JobBody
 from app.deps import ResourcesDep, SessionDep
-from app.services import catalog, harvests, jobs
+from app.services.features import catalog
+from app.services.harvest import harvests
+from app.services.jobs import jobs
 from core.domain.ids import check_model_id
 
 router = APIRouter(tags=["harvests"])

@@ -10,7 +10,7 @@ from app.api.answers import failures
 from app.api.params import MAX_ID, JobIdPath, LimitQuery
 from app.api.schemas.jobs import EventBody, EventPage, JobBody, JobDetail, JobList
 from app.deps import ResourcesDep, SessionDep
-from app.services import jobs
+from app.services.jobs import jobs
 from core.domain.job import JobState
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Path, Response
 from app.api.answers import failures
 from app.api.params import HarvestQuery, IndexPath, ModelIdPath, SaeIdPath
 from app.deps import SessionDep
-from app.services import peer_export
+from app.services.features import peer_export
 from core.domain.ids import FeatureId
 
 router = APIRouter(prefix="/api", tags=["compatibility"])

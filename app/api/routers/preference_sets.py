@@ -22,7 +22,8 @@ from app.api.schemas.preference_sets import (
     UploadedBody,
 )
 from app.deps import Resources, ResourcesDep, SessionDep
-from app.services import preference_pages, preference_uploads
+from app.services.preferences import pages as preference_pages
+from app.services.preferences import uploads as preference_uploads
 from core.domain.preference import RejectReason, Split
 from core.errors import Invalid
 

@@ -6,10 +6,10 @@ from pydantic import Field, JsonValue
 
 from app.api.schemas.base import Schema
 from app.api.schemas.jobs import JobBody
-from app.services.align_checks import CheckName, LaunchReport, Outcome
-from app.services.align_runs import Comparison, MovedFeatures, RunCard
-from app.services.constraints import Choice
-from app.services.metric_history import MetricTable
+from app.services.align.checks import CheckName, LaunchReport, Outcome
+from app.services.align.constraints import Choice
+from app.services.align.runs import Comparison, MovedFeatures, RunCard
+from app.services.jobs.metric_history import MetricTable
 from core.domain.alignment import AlignSpec, ConstraintSae, SftSpec
 
 Settings = Annotated[AlignSpec | SftSpec, Field(discriminator="kind")]

@@ -6,7 +6,7 @@ from typing import Self
 from pydantic import Field
 
 from app.api.schemas.base import Schema
-from app.services.catalog import VocabularyToken
+from app.services.features.catalog import VocabularyToken
 
 
 class Health(Schema):

@@ -7,9 +7,9 @@ from pydantic import Field
 from app.api.schemas.base import Schema
 from app.api.schemas.explanations import ExplanationBody, MessageBody, ScoreBody
 from app.api.schemas.jobs import JobBody
-from app.services.explain_estimate import RunEstimate
-from app.services.explain_live import LiveKind, LiveStep
-from app.services.explain_runs import Preview
+from app.services.explain.estimate import RunEstimate
+from app.services.explain.live import LiveKind, LiveStep
+from app.services.explain.runs import Preview
 from core.domain.explain_job import ExplainerSetting, RunBudget, ScorerSetting
 from core.domain.explanation import (
     EvidenceStyle,

@@ -8,8 +8,8 @@ from pydantic import Field
 
 from app.api.schemas.base import Schema
 from app.api.schemas.catalog import Harvest, Sae
-from app.services.catalog import token_text
-from app.services.features import FeatureScatter, RawRecord, RawRecords, shortest
+from app.services.features.catalog import token_text
+from app.services.features.features import FeatureScatter, RawRecord, RawRecords, shortest
 from core.domain.activation import Band, ContextActivations, FeatureStats
 from core.domain.views import (
     FeatureCard,

@@ -5,7 +5,7 @@ from typing import Self
 from pydantic import Field
 
 from app.api.schemas.base import Schema
-from app.services.estimate import Basis, HarvestEstimate, Quantity
+from app.services.harvest.estimate import Basis, HarvestEstimate, Quantity
 from core.domain.harvest import HarvestSpec
 
 

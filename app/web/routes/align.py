@@ -9,9 +9,11 @@ from fastapi.responses import JSONResponse, Response, StreamingResponse
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from app.deps import ResourcesDep, SessionDep
-from app.services import align_runs, catalog, jobs
-from app.services.align_runs import FileForm, MovedFeatures, RunCard
-from app.services.metric_history import MetricTable, make_table
+from app.services.align import runs as align_runs
+from app.services.align.runs import FileForm, MovedFeatures, RunCard
+from app.services.features import catalog
+from app.services.jobs import jobs
+from app.services.jobs.metric_history import MetricTable, make_table
 from app.web import render, run_plots, sse
 from app.web.i18n import gettext
 from app.web.render import Here

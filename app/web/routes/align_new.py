@@ -10,9 +10,12 @@ from fastapi.responses import Response
 from starlette.datastructures import QueryParams, UploadFile
 
 from app.deps import Resources, ResourcesDep, SessionDep
-from app.services import align_finder, align_launch, align_offers, jobs
-from app.services.align_checks import LaunchReport
-from app.services.align_offers import OfferedModel, Offers
+from app.services.align import finder as align_finder
+from app.services.align import launch as align_launch
+from app.services.align import offers as align_offers
+from app.services.align.checks import LaunchReport
+from app.services.align.offers import OfferedModel, Offers
+from app.services.jobs import jobs
 from app.services.problems import FieldProblem, FieldsInvalid
 from app.web import (
     align_chosen,

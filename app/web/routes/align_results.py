@@ -6,8 +6,9 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from app.deps import SessionDep
-from app.services import align_runs, run_drifts
-from app.services.align_runs import RunCard
+from app.services.align import runs as align_runs
+from app.services.align.runs import RunCard
+from app.services.drift import run_drifts
 from app.web import moved_form, render
 from app.web.i18n import gettext
 from app.web.routes.align import SECTION, known_saes, vocabulary_of

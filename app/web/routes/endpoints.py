@@ -7,7 +7,7 @@ from fastapi import APIRouter, Path, Request
 from fastapi.responses import Response
 
 from app.deps import Resources, ResourcesDep, SessionDep
-from app.services import endpoints
+from app.services.explain import endpoints
 from app.services.problems import FieldProblem, FieldsInvalid
 from app.web import endpoint_form, render
 from app.web.endpoint_form import EndpointForm

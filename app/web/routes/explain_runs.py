@@ -10,8 +10,12 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 from pydantic import ValidationError
 
 from app.deps import ResourcesDep, SessionDep
-from app.services import catalog, endpoints, explain_estimate, explain_runs, explanations, jobs
-from app.services.explain_estimate import RunEstimate
+from app.services.explain import endpoints, explanations
+from app.services.explain import estimate as explain_estimate
+from app.services.explain import runs as explain_runs
+from app.services.explain.estimate import RunEstimate
+from app.services.features import catalog
+from app.services.jobs import jobs
 from app.services.problems import FieldProblem, FieldsInvalid, field_problems
 from app.web import render, run_form, score_charts, sse
 from app.web.i18n import gettext

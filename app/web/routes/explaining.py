@@ -13,18 +13,14 @@ from pydantic import ValidationError
 from starlette.datastructures import QueryParams
 
 from app.deps import Resources, ResourcesDep, SessionDep
-from app.services import (
-    catalog,
-    endpoints,
-    explain_estimate,
-    explain_live,
-    explain_runs,
-    explanations,
-    features,
-)
-from app.services.explain_estimate import RunEstimate
-from app.services.explain_live import LiveKind, LiveStep
-from app.services.explain_runs import Preview
+from app.services.explain import endpoints, explanations
+from app.services.explain import estimate as explain_estimate
+from app.services.explain import live as explain_live
+from app.services.explain import runs as explain_runs
+from app.services.explain.estimate import RunEstimate
+from app.services.explain.live import LiveKind, LiveStep
+from app.services.explain.runs import Preview
+from app.services.features import catalog, features
 from app.services.problems import FieldProblem, FieldsInvalid
 from app.web import explain_form, explain_words, forms, i18n, render, rows
 from app.web.explain_form import TABLE, ExplainForm

@@ -9,7 +9,8 @@ from fastapi import APIRouter, Path, Request
 from fastapi.responses import Response
 
 from app.deps import SessionDep
-from app.services import catalog, endpoints, explanations, features
+from app.services.explain import endpoints, explanations
+from app.services.features import catalog, features
 from app.services.problems import FieldProblem
 from app.web import explanation_rows, forms, render, rows
 from app.web.i18n import gettext

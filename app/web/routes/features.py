@@ -10,9 +10,11 @@ from fastapi import APIRouter, Path, Request
 from fastapi.responses import Response, StreamingResponse
 
 from app.deps import ResourcesDep, SessionDep
-from app.services import catalog, explanations, export, feature_drifts, features
-from app.services.export import MEDIA_TYPES, ExportFormat
-from app.services.feature_drifts import FeatureDrifts
+from app.services.drift import feature_drifts
+from app.services.drift.feature_drifts import FeatureDrifts
+from app.services.explain import explanations
+from app.services.features import catalog, export, features
+from app.services.features.export import MEDIA_TYPES, ExportFormat
 from app.web import charts, context_changes, forms, render, rows, snippets
 from app.web.forms import ContextOptions, Shown, View
 from app.web.routes.explanations import panel_context

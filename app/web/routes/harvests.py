@@ -6,7 +6,8 @@ from fastapi import APIRouter, Path, Request
 from fastapi.responses import Response
 
 from app.deps import ResourcesDep, SessionDep
-from app.services import catalog, harvest_deletion
+from app.services.features import catalog
+from app.services.harvest import deletion as harvest_deletion
 from app.web import render
 
 router = APIRouter(prefix="/harvests")

@@ -7,7 +7,8 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
 from app.deps import SessionDep
-from app.services import catalog, jobs
+from app.services.features import catalog
+from app.services.jobs import jobs
 from app.web import render
 from core.domain.ids import FeatureId
 from core.domain.views import ModelCard

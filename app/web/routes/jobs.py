@@ -8,8 +8,11 @@ from fastapi.responses import JSONResponse, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from app.deps import Resources, ResourcesDep, SessionDep
-from app.services import catalog, harvests, job_speed, jobs
-from app.services.estimate import HarvestEstimate
+from app.services.features import catalog
+from app.services.harvest import harvests
+from app.services.harvest.estimate import HarvestEstimate
+from app.services.jobs import jobs
+from app.services.jobs import speed as job_speed
 from app.services.problems import FieldsInvalid
 from app.web import harvest_form, render, run_plots, sse, words
 from app.web.harvest_form import HarvestForm

@@ -11,15 +11,13 @@ from fastapi.responses import Response, StreamingResponse
 from starlette.datastructures import FormData, UploadFile
 
 from app.deps import Resources, ResourcesDep, SessionDep
-from app.services import (
-    align_offers,
-    catalog,
-    contrast_launch,
-    preference_contrasts,
-    preference_pages,
-    preference_uploads,
-)
-from app.services.preference_uploads import UploadReport
+from app.services.align import offers as align_offers
+from app.services.features import catalog
+from app.services.preferences import contrast_launch
+from app.services.preferences import pages as preference_pages
+from app.services.preferences import set_contrasts as preference_contrasts
+from app.services.preferences import uploads as preference_uploads
+from app.services.preferences.uploads import UploadReport
 from app.services.problems import FieldProblem, FieldsInvalid
 from app.web import (
     answers,

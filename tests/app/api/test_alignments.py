@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from pydantic import JsonValue
 
-from app.services.preference_pages import demo_card
+from app.services.preferences.pages import demo_card
 from core.db.repositories import attempts, explanations
 from core.domain.align_check import CheckName
 from core.domain.explanation import Explanation, ExplanationMethod

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from app.services import catalog, features
+from app.services.features import catalog, features
 from core.domain.activation import Band
 from core.domain.views import FeatureQuery
 

@@ -8,7 +8,7 @@ import pyarrow as arrow
 import pyarrow.parquet as parquet
 import pytest
 
-from app.services.preference_uploads import MAX_UPLOAD_BYTES
+from app.services.preferences.uploads import MAX_UPLOAD_BYTES
 
 SETS = "/api/v1/preference-sets"
 

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.services.align_launch import check_settings
-from app.services.align_offers import Offers
+from app.services.align.launch import check_settings
+from app.services.align.offers import Offers
 from app.services.problems import FieldsInvalid
 from app.web import align_features, align_form
 from core.domain.alignment import (

@@ -7,7 +7,9 @@ import tomllib
 import pytest
 from pydantic import JsonValue
 
-from app.services import align_launch, align_offers, explanations
+from app.services.align import launch as align_launch
+from app.services.align import offers as align_offers
+from app.services.explain import explanations
 from app.web import align_form
 from core.db.repositories import attempts, jobs
 from core.domain.align_check import CheckItem, CheckReport, Estimate

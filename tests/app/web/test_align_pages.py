@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from app.services import catalog
+from app.services.features import catalog
 from tests.support.builders import MODEL_ID, SAE_ID, publish_sample
 from tests.support.told_drifts import publish_drift
 from tests.support.told_runs import (

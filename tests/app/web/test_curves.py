@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.services.metric_history import make_table
+from app.services.jobs.metric_history import make_table
 from app.web.curves import Form, Plot, line, ticks_between, written
 
 numbers = st.floats(-1e9, 1e9, allow_nan=False)

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import pytest
 from starlette.datastructures import QueryParams
 
-from app.services.explanations import foremost
+from app.services.explain.explanations import foremost
 from app.web import explain_form, explanation_rows
 from core.domain.explanation import (
     Choice,

@@ -5,7 +5,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from app.services.explain_live import LiveKind, LiveStep
+from app.services.explain.live import LiveKind, LiveStep
 from app.web import tokens
 from app.web.render import fragment
 from core.db.repositories import scores

@@ -3,7 +3,7 @@
 import pytest
 from starlette.datastructures import QueryParams
 
-from app.services import harvests
+from app.services.harvest import harvests
 from app.services.problems import FieldProblem
 from app.web import harvest_form
 from app.web.forms import Scale, View, context_options, harvest_choice, list_form

@@ -1,6 +1,6 @@
 """A harvest is deleted after a question, at once or beside the page when it takes long."""
 
-from app.services import harvest_deletion
+from app.services.harvest import deletion as harvest_deletion
 from core.db.session import SessionScope
 from tests.support.builders import publish_sample
 from tests.support.jobs import wait_for

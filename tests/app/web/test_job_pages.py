@@ -13,7 +13,7 @@ from pydantic import JsonValue
 from sqlalchemy import event
 
 from app.deps import Resources
-from app.services import jobs
+from app.services.jobs import jobs
 from app.web import i18n, sse
 from app.web.render import Here
 from core.db.repositories import attempts

@@ -9,7 +9,7 @@ import pyarrow as arrow
 import pyarrow.parquet as parquet
 import pytest
 
-from app.services import preference_pages
+from app.services.preferences import pages as preference_pages
 from core.db.repositories import jobs
 from core.domain.align_jobs import ContrastSpec
 from core.interchange.preferences import preference_lines

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from app.services import align_runs
+from app.services.align import runs as align_runs
 from app.web import run_plots
 from tests.support.builders import SAE_ID
 from tests.support.told_runs import start_run, told_run, told_sft, told_spec

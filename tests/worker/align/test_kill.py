@@ -23,8 +23,8 @@ from core.domain.job import EventKind, JobState
 from core.jobs.control import submit
 from tests.support.jobs import ROOT, claimed_job, wait_for, wait_for_end, worker_process
 from tests.support.tiny_world import write_world
-from worker.align.metrics import read_metrics
 from worker.align.run import run_align
+from worker.align.training.metrics import read_metrics
 from worker.progress import JobContext
 
 STEPS = 24

@@ -6,7 +6,7 @@ from transformers import Gemma2ForCausalLM
 
 from core.errors import HookUnknown, Invalid
 from tests.support.tiny_models import tiny_gemma2, tiny_llama
-from worker.align.data import TokenBatch
+from worker.align.data.pairs import TokenBatch
 from worker.align.logps import response_logps
 from worker.align.policy import Policy, check_head, read_batch, unembedding_of
 

@@ -16,7 +16,7 @@ from tests.support.tiny_runs import (
     tiny_pairs,
     tiny_spec,
 )
-from worker.align.data import PaddingSide, collate_pairs, encode_pairs
+from worker.align.data.pairs import PaddingSide, collate_pairs, encode_pairs
 from worker.align.objective import OnlineReference, PreferenceObjective
 from worker.align.policy import Policy, read_batch
 from worker.align.pooling import pool_features

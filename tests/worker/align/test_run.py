@@ -19,9 +19,9 @@ from core.interchange.preferences import read_preferences, write_preferences
 from tests.support.harvests import write_model, write_sae
 from tests.support.jobs import claimed_job, job_spec
 from tests.support.tiny_runs import tiny_pairs
-from worker.align import checkpoint
-from worker.align.metrics import read_metrics
 from worker.align.run import run_align, run_sft
+from worker.align.training import checkpoint
+from worker.align.training.metrics import read_metrics
 from worker.progress import JobContext
 
 HOOK = "blocks.1.hook_resid_post"

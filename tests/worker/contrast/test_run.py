@@ -20,7 +20,7 @@ from tests.support.harvests import D_SAE, write_sae
 from tests.support.jobs import claimed_job
 from tests.support.tiny_runs import tiny_pairs
 from tests.support.tiny_world import MODEL_ID, SAE_ID, write_world
-from worker.align.answers import draw_pairs
+from worker.align.data.answers import draw_pairs
 from worker.contrast.run import run_contrast
 
 LENGTHS = Lengths(max_length=128, max_prompt_length=96)

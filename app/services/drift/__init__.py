@@ -1,0 +1,1 @@
+"""What moved: features of an aligned model beside those of its base."""

@@ -1,0 +1,1 @@
+"""Explanations and scores: asked live or in runs, through endpoints."""

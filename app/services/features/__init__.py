@@ -1,0 +1,1 @@
+"""Models, SAEs and features: found, read and exported."""

@@ -1,0 +1,1 @@
+"""Harvests: what is asked for, what it will cost, what of it is wrong."""

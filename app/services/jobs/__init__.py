@@ -1,0 +1,1 @@
+"""Jobs: their states, speed and news."""

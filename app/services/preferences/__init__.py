@@ -1,0 +1,1 @@
+"""Preference sets: uploads, their rows, and the features that tell chosen from rejected."""

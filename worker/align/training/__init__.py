@@ -1,0 +1,1 @@
+"""The training loop: optimizer, processes, checkpoints, metrics and evaluations."""
