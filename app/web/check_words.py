@@ -1,6 +1,6 @@
 """What the fast checks of a run say, in both languages: a name, a sentence, how to mend it."""
 
-from app.services.align.checks import Check, CheckName, Outcome
+from app.services.align.checks import Check, LaunchCheckName, Outcome
 from app.services.problems import FieldProblem
 from app.web import i18n
 from app.web.i18n import gettext
@@ -31,24 +31,24 @@ def outcome_word(outcome: Outcome) -> str:
 def title(check: Check) -> str:
     """What is looked at."""
     return {
-        CheckName.DATA: gettext("Data"),
-        CheckName.REFUSED: gettext("Rejected rows"),
-        CheckName.HELD_OUT: gettext("Held-out part"),
-        CheckName.LENGTHS: gettext("Lengths"),
-        CheckName.MODEL: gettext("Model"),
-        CheckName.CONTEXT: gettext("Context length"),
-        CheckName.RESULT_ID: gettext("Id of the result"),
-        CheckName.SAE: "SAE",
-        CheckName.STRANGER: "SAE",
-        CheckName.HOOK: gettext("Hook"),
-        CheckName.FEATURES: gettext("Features"),
-        CheckName.STEPS: gettext("Steps"),
-        CheckName.WARMUP: gettext("Warm-up"),
-        CheckName.BATCH: gettext("Batch"),
-        CheckName.REFERENCE: gettext("Reference model"),
-        CheckName.CACHE: gettext("Reference cache"),
-        CheckName.MEMORY: gettext("Memory"),
-        CheckName.DISK: gettext("Disk"),
+        LaunchCheckName.DATA: gettext("Data"),
+        LaunchCheckName.REFUSED: gettext("Rejected rows"),
+        LaunchCheckName.HELD_OUT: gettext("Held-out part"),
+        LaunchCheckName.LENGTHS: gettext("Lengths"),
+        LaunchCheckName.MODEL: gettext("Model"),
+        LaunchCheckName.CONTEXT: gettext("Context length"),
+        LaunchCheckName.RESULT_ID: gettext("Id of the result"),
+        LaunchCheckName.SAE: "SAE",
+        LaunchCheckName.STRANGER: "SAE",
+        LaunchCheckName.HOOK: gettext("Hook"),
+        LaunchCheckName.FEATURES: gettext("Features"),
+        LaunchCheckName.STEPS: gettext("Steps"),
+        LaunchCheckName.WARMUP: gettext("Warm-up"),
+        LaunchCheckName.BATCH: gettext("Batch"),
+        LaunchCheckName.REFERENCE: gettext("Reference model"),
+        LaunchCheckName.CACHE: gettext("Reference cache"),
+        LaunchCheckName.MEMORY: gettext("Memory"),
+        LaunchCheckName.DISK: gettext("Disk"),
     }[check.name]
 
 
@@ -70,13 +70,23 @@ def problem(check: Check) -> FieldProblem:
 
 def _words(check: Check) -> Words:
     match check.name:
-        case CheckName.DATA | CheckName.REFUSED | CheckName.HELD_OUT | CheckName.LENGTHS:
+        case (
+            LaunchCheckName.DATA
+            | LaunchCheckName.REFUSED
+            | LaunchCheckName.HELD_OUT
+            | LaunchCheckName.LENGTHS
+        ):
             return _data_words(check)
-        case CheckName.MODEL | CheckName.CONTEXT | CheckName.RESULT_ID:
+        case LaunchCheckName.MODEL | LaunchCheckName.CONTEXT | LaunchCheckName.RESULT_ID:
             return _model_words(check)
-        case CheckName.SAE | CheckName.STRANGER | CheckName.HOOK | CheckName.FEATURES:
+        case (
+            LaunchCheckName.SAE
+            | LaunchCheckName.STRANGER
+            | LaunchCheckName.HOOK
+            | LaunchCheckName.FEATURES
+        ):
             return _sae_words(check)
-        case CheckName.STEPS | CheckName.WARMUP | CheckName.BATCH:
+        case LaunchCheckName.STEPS | LaunchCheckName.WARMUP | LaunchCheckName.BATCH:
             return _step_words(check)
         case _:
             return _machine_words(check)
@@ -88,9 +98,9 @@ def _n(check: Check, name: str) -> str:
 
 
 def _data_words(check: Check) -> Words:
-    if check.name is CheckName.DATA:
+    if check.name is LaunchCheckName.DATA:
         return _source_words(check)
-    if check.name is CheckName.REFUSED:
+    if check.name is LaunchCheckName.REFUSED:
         return (
             gettext("%(n)s of %(rows)s rows are not used; row %(row)s: %(detail)s")
             % {
@@ -101,7 +111,7 @@ def _data_words(check: Check) -> Words:
             },
             gettext("Store the file as a preference set to read every reason."),
         )
-    if check.name is CheckName.HELD_OUT:
+    if check.name is LaunchCheckName.HELD_OUT:
         return (
             gettext(
                 "Nothing is held out, so accuracy and drift cannot be measured on unseen data."
@@ -138,7 +148,7 @@ def _source_words(check: Check) -> Words:
 
 
 def _model_words(check: Check) -> Words:
-    if check.name is CheckName.RESULT_ID:
+    if check.name is LaunchCheckName.RESULT_ID:
         if check.outcome is Outcome.FAILED:
             return (
                 gettext("%(id)s is the id of the model itself.") % {"id": check.subject},
@@ -148,7 +158,7 @@ def _model_words(check: Check) -> Words:
             gettext("There is a model called %(id)s.") % {"id": check.subject},
             gettext("Another id keeps the two apart."),
         )
-    if check.name is CheckName.CONTEXT:
+    if check.name is LaunchCheckName.CONTEXT:
         return (
             gettext("%(asked)s tokens are asked for, but the model reads %(limit)s.")
             % {"asked": _n(check, "asked"), "limit": _n(check, "limit")},
@@ -169,14 +179,14 @@ def _model_words(check: Check) -> Words:
 
 def _sae_words(check: Check) -> Words:
     subject = {"id": check.subject}
-    if check.name is CheckName.STRANGER:
+    if check.name is LaunchCheckName.STRANGER:
         return (
             gettext("It was harvested on %(id)s.") % subject,
             gettext("Fine for a model that was tuned from it; else choose another SAE."),
         )
-    if check.name is CheckName.HOOK:
+    if check.name is LaunchCheckName.HOOK:
         return _hook_words(check)
-    if check.name is CheckName.FEATURES:
+    if check.name is LaunchCheckName.FEATURES:
         return _feature_words(check)
     if check.outcome is Outcome.UNKNOWN:
         return gettext("%(id)s is fetched when the run starts.") % subject, ""
@@ -237,11 +247,11 @@ def _feature_words(check: Check) -> Words:
 
 
 def _step_words(check: Check) -> Words:
-    if check.name is CheckName.STEPS:
+    if check.name is LaunchCheckName.STEPS:
         return gettext("%(steps)s steps of %(batch)s, over %(epochs)s epochs at most.") % {
             name: _n(check, name) for name in ("steps", "batch", "epochs")
         }, ""
-    if check.name is CheckName.WARMUP:
+    if check.name is LaunchCheckName.WARMUP:
         return (
             gettext("%(warmup)s warm-up steps of %(steps)s: the full learning rate is not reached.")
             % {"warmup": _n(check, "warmup"), "steps": _n(check, "steps")},
@@ -261,13 +271,13 @@ def _step_words(check: Check) -> Words:
 
 
 def _machine_words(check: Check) -> Words:
-    if check.name is CheckName.REFERENCE:
+    if check.name is LaunchCheckName.REFERENCE:
         return (
             gettext("%(method)s keeps the frozen model in memory beside the trained one.")
             % {"method": check.subject},
             gettext("DPO, SimPO and FPO do without."),
         )
-    if check.name is CheckName.CACHE:
+    if check.name is LaunchCheckName.CACHE:
         if check.outcome is Outcome.UNKNOWN:
             return gettext("Its size depends on data or SAEs that are not read yet."), ""
         return gettext("At most %(size)s on disk, computed once and used again.") % {
@@ -278,7 +288,7 @@ def _machine_words(check: Check) -> Words:
             "Measure to have them read."
         )
     sizes = {name: i18n.size(check.numbers[name]) for name in ("bytes", "free")}
-    if check.name is CheckName.MEMORY:
+    if check.name is LaunchCheckName.MEMORY:
         return _memory_words(check, sizes)
     found = gettext("%(bytes)s for checkpoints, model and cache; %(free)s are free.") % sizes
     mend = gettext("Keep fewer checkpoints, or make room.")

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from app.services.align.checks import CheckName, Known, Outcome, report
+from app.services.align.checks import Known, LaunchCheckName, Outcome, report
 from app.services.align.costs import ModelSizes, SaeSizes
 from app.services.align.data import DataFacts
 from app.services.harvest.estimate import Machine
@@ -77,76 +77,91 @@ def test_a_sound_run_passes_every_check():
 
 
 CASES: dict[str, tuple[Any, ...]] = {
-    "data gone": ({}, {"data": NotFound("x.jsonl does not exist.")}, CheckName.DATA, "failed"),
-    "no training row": ({}, {"data": facts(n_train=0)}, CheckName.DATA, "failed"),
+    "data gone": (
+        {},
+        {"data": NotFound("x.jsonl does not exist.")},
+        LaunchCheckName.DATA,
+        "failed",
+    ),
+    "no training row": ({}, {"data": facts(n_train=0)}, LaunchCheckName.DATA, "failed"),
     "data without lengths": (
         {},
         {"data": facts(prompt_characters=np.zeros(0, int), answer_characters=np.zeros(0, int))},
-        CheckName.CACHE,
+        LaunchCheckName.CACHE,
         "unknown",
     ),
-    "hub data": ({}, {"data": None}, CheckName.DATA, "unknown"),
-    "nothing held out": ({}, {"data": facts(n_held_out=0)}, CheckName.HELD_OUT, "warning"),
+    "hub data": ({}, {"data": None}, LaunchCheckName.DATA, "unknown"),
+    "nothing held out": ({}, {"data": facts(n_held_out=0)}, LaunchCheckName.HELD_OUT, "warning"),
     "long answers": (
         {"lengths": {"max_length": 40, "max_prompt_length": 20}},
         {},
-        CheckName.LENGTHS,
+        LaunchCheckName.LENGTHS,
         "warning",
     ),
-    "beyond the context": ({}, {"context_limit": 512}, CheckName.CONTEXT, "failed"),
-    "model not here": ({}, {"model": None}, CheckName.MODEL, "unknown"),
-    "own id": ({"aligned_id": "m"}, {}, CheckName.RESULT_ID, "failed"),
-    "taken id": ({}, {"taken_ids": frozenset({"m2"})}, CheckName.RESULT_ID, "warning"),
-    "SAE not here": ({}, {"saes": {}}, CheckName.SAE, "unknown"),
+    "beyond the context": ({}, {"context_limit": 512}, LaunchCheckName.CONTEXT, "failed"),
+    "model not here": ({}, {"model": None}, LaunchCheckName.MODEL, "unknown"),
+    "own id": ({"aligned_id": "m"}, {}, LaunchCheckName.RESULT_ID, "failed"),
+    "taken id": ({}, {"taken_ids": frozenset({"m2"})}, LaunchCheckName.RESULT_ID, "warning"),
+    "SAE not here": ({}, {"saes": {}}, LaunchCheckName.SAE, "unknown"),
     "SAE of another width": (
         {},
         {"saes": {"1-x": SaeSizes(sae_id="1-x", d_in=32, d_sae=512, l0=20.0)}},
-        CheckName.SAE,
+        LaunchCheckName.SAE,
         "failed",
     ),
-    "gated SAE": ({}, {"architectures": {"1-x": "gated"}}, CheckName.SAE, "failed"),
-    "scaling SAE": ({}, {"scalings": {"1-x": "layer_norm"}}, CheckName.SAE, "failed"),
-    "SAE of another model": ({}, {"strangers": {"1-x": "other"}}, CheckName.STRANGER, "warning"),
-    "layer beyond": ({}, {"hooks": {"1-x": "blocks.4.hook_resid_post"}}, CheckName.HOOK, "failed"),
-    "unknown hook": ({}, {"hooks": {"1-x": "nowhere"}}, CheckName.HOOK, "failed"),
+    "gated SAE": ({}, {"architectures": {"1-x": "gated"}}, LaunchCheckName.SAE, "failed"),
+    "scaling SAE": ({}, {"scalings": {"1-x": "layer_norm"}}, LaunchCheckName.SAE, "failed"),
+    "SAE of another model": (
+        {},
+        {"strangers": {"1-x": "other"}},
+        LaunchCheckName.STRANGER,
+        "warning",
+    ),
+    "layer beyond": (
+        {},
+        {"hooks": {"1-x": "blocks.4.hook_resid_post"}},
+        LaunchCheckName.HOOK,
+        "failed",
+    ),
+    "unknown hook": ({}, {"hooks": {"1-x": "nowhere"}}, LaunchCheckName.HOOK, "failed"),
     "feature beyond": (
         {"constraint": {"held": [{"feature": 512}]}},
         {},
-        CheckName.FEATURES,
+        LaunchCheckName.FEATURES,
         "failed",
     ),
-    "k beyond": ({"constraint": {"k": 513}}, {}, CheckName.FEATURES, "failed"),
-    "features chosen": ({"constraint": {"free": [3]}}, {}, CheckName.FEATURES, "passed"),
+    "k beyond": ({"constraint": {"k": 513}}, {}, LaunchCheckName.FEATURES, "failed"),
+    "features chosen": ({"constraint": {"free": [3]}}, {}, LaunchCheckName.FEATURES, "passed"),
     "long warm-up": (
         {"training": {"optimizer": {"warmup_steps": 150}}},
         {},
-        CheckName.WARMUP,
+        LaunchCheckName.WARMUP,
         "warning",
     ),
     "uneven batch": (
         {"training": {"batch_size": 10, "micro_batch_size": 4}},
         {},
-        CheckName.BATCH,
+        LaunchCheckName.BATCH,
         "warning",
     ),
-    "online reference": ({"method": "tdpo1"}, {}, CheckName.REFERENCE, "warning"),
+    "online reference": ({"method": "tdpo1"}, {}, LaunchCheckName.REFERENCE, "warning"),
     "cache unknown": (
         {},
         {"saes": {"1-x": SaeSizes(sae_id="1-x", d_in=64, d_sae=512, l0=None)}},
-        CheckName.CACHE,
+        LaunchCheckName.CACHE,
         "unknown",
     ),
     "memory short": (
         {},
         {"machine": Machine(n_cores=2, memory_bytes=10**8, disk_bytes=10**12)},
-        CheckName.MEMORY,
+        LaunchCheckName.MEMORY,
         "warning",
     ),
-    "memory of an accelerator": ({"device": "cuda"}, {}, CheckName.MEMORY, "passed"),
+    "memory of an accelerator": ({"device": "cuda"}, {}, LaunchCheckName.MEMORY, "passed"),
     "disk short": (
         {},
         {"machine": Machine(n_cores=2, memory_bytes=10**12, disk_bytes=10**3)},
-        CheckName.DISK,
+        LaunchCheckName.DISK,
         "warning",
     ),
 }
@@ -172,5 +187,5 @@ def test_the_first_refused_row_is_told():
         row=7, reason=RejectReason.EMPTY_ANSWER, detail="chosen is empty.", preview=""
     )
     data = facts(rejected={RejectReason.EMPTY_ANSWER: 3}, first_rejected=row)
-    (check,) = found(spec(), CheckName.REFUSED, data=data)
+    (check,) = found(spec(), LaunchCheckName.REFUSED, data=data)
     assert check_words.sentence(check) == "3 of 110 rows are not used; row 7: chosen is empty."
