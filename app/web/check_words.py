@@ -1,6 +1,6 @@
 """What the fast checks of a run say, in both languages: a name, a sentence, how to mend it."""
 
-from app.services.align.checks import Check, LaunchCheckName, Outcome
+from app.services.align.checks import Check, Concern, Outcome
 from app.services.problems import FieldProblem
 from app.web import i18n
 from app.web.i18n import gettext
@@ -31,24 +31,24 @@ def outcome_word(outcome: Outcome) -> str:
 def title(check: Check) -> str:
     """What is looked at."""
     return {
-        LaunchCheckName.DATA: gettext("Data"),
-        LaunchCheckName.REFUSED: gettext("Rejected rows"),
-        LaunchCheckName.HELD_OUT: gettext("Held-out part"),
-        LaunchCheckName.LENGTHS: gettext("Lengths"),
-        LaunchCheckName.MODEL: gettext("Model"),
-        LaunchCheckName.CONTEXT: gettext("Context length"),
-        LaunchCheckName.RESULT_ID: gettext("Id of the result"),
-        LaunchCheckName.SAE: "SAE",
-        LaunchCheckName.STRANGER: "SAE",
-        LaunchCheckName.HOOK: gettext("Hook"),
-        LaunchCheckName.FEATURES: gettext("Features"),
-        LaunchCheckName.STEPS: gettext("Steps"),
-        LaunchCheckName.WARMUP: gettext("Warm-up"),
-        LaunchCheckName.BATCH: gettext("Batch"),
-        LaunchCheckName.REFERENCE: gettext("Reference model"),
-        LaunchCheckName.CACHE: gettext("Reference cache"),
-        LaunchCheckName.MEMORY: gettext("Memory"),
-        LaunchCheckName.DISK: gettext("Disk"),
+        Concern.DATA: gettext("Data"),
+        Concern.REFUSED: gettext("Rejected rows"),
+        Concern.HELD_OUT: gettext("Held-out part"),
+        Concern.LENGTHS: gettext("Lengths"),
+        Concern.MODEL: gettext("Model"),
+        Concern.CONTEXT: gettext("Context length"),
+        Concern.RESULT_ID: gettext("Id of the result"),
+        Concern.SAE: "SAE",
+        Concern.STRANGER: "SAE",
+        Concern.HOOK: gettext("Hook"),
+        Concern.FEATURES: gettext("Features"),
+        Concern.STEPS: gettext("Steps"),
+        Concern.WARMUP: gettext("Warm-up"),
+        Concern.BATCH: gettext("Batch"),
+        Concern.REFERENCE: gettext("Reference model"),
+        Concern.CACHE: gettext("Reference cache"),
+        Concern.MEMORY: gettext("Memory"),
+        Concern.DISK: gettext("Disk"),
     }[check.name]
 
 
@@ -70,23 +70,13 @@ def problem(check: Check) -> FieldProblem:
 
 def _words(check: Check) -> Words:
     match check.name:
-        case (
-            LaunchCheckName.DATA
-            | LaunchCheckName.REFUSED
-            | LaunchCheckName.HELD_OUT
-            | LaunchCheckName.LENGTHS
-        ):
+        case Concern.DATA | Concern.REFUSED | Concern.HELD_OUT | Concern.LENGTHS:
             return _data_words(check)
-        case LaunchCheckName.MODEL | LaunchCheckName.CONTEXT | LaunchCheckName.RESULT_ID:
+        case Concern.MODEL | Concern.CONTEXT | Concern.RESULT_ID:
             return _model_words(check)
-        case (
-            LaunchCheckName.SAE
-            | LaunchCheckName.STRANGER
-            | LaunchCheckName.HOOK
-            | LaunchCheckName.FEATURES
-        ):
+        case Concern.SAE | Concern.STRANGER | Concern.HOOK | Concern.FEATURES:
             return _sae_words(check)
-        case LaunchCheckName.STEPS | LaunchCheckName.WARMUP | LaunchCheckName.BATCH:
+        case Concern.STEPS | Concern.WARMUP | Concern.BATCH:
             return _step_words(check)
         case _:
             return _machine_words(check)
@@ -98,9 +88,9 @@ def _n(check: Check, name: str) -> str:
 
 
 def _data_words(check: Check) -> Words:
-    if check.name is LaunchCheckName.DATA:
+    if check.name is Concern.DATA:
         return _source_words(check)
-    if check.name is LaunchCheckName.REFUSED:
+    if check.name is Concern.REFUSED:
         return (
             gettext("%(n)s of %(rows)s rows are not used; row %(row)s: %(detail)s")
             % {
@@ -111,7 +101,7 @@ def _data_words(check: Check) -> Words:
             },
             gettext("Store the file as a preference set to read every reason."),
         )
-    if check.name is LaunchCheckName.HELD_OUT:
+    if check.name is Concern.HELD_OUT:
         return (
             gettext(
                 "Nothing is held out, so accuracy and drift cannot be measured on unseen data."
@@ -148,7 +138,7 @@ def _source_words(check: Check) -> Words:
 
 
 def _model_words(check: Check) -> Words:
-    if check.name is LaunchCheckName.RESULT_ID:
+    if check.name is Concern.RESULT_ID:
         if check.outcome is Outcome.FAILED:
             return (
                 gettext("%(id)s is the id of the model itself.") % {"id": check.subject},
@@ -158,7 +148,7 @@ def _model_words(check: Check) -> Words:
             gettext("There is a model called %(id)s.") % {"id": check.subject},
             gettext("Another id keeps the two apart."),
         )
-    if check.name is LaunchCheckName.CONTEXT:
+    if check.name is Concern.CONTEXT:
         return (
             gettext("%(asked)s tokens are asked for, but the model reads %(limit)s.")
             % {"asked": _n(check, "asked"), "limit": _n(check, "limit")},
@@ -179,14 +169,14 @@ def _model_words(check: Check) -> Words:
 
 def _sae_words(check: Check) -> Words:
     subject = {"id": check.subject}
-    if check.name is LaunchCheckName.STRANGER:
+    if check.name is Concern.STRANGER:
         return (
             gettext("It was harvested on %(id)s.") % subject,
             gettext("Fine for a model that was tuned from it; else choose another SAE."),
         )
-    if check.name is LaunchCheckName.HOOK:
+    if check.name is Concern.HOOK:
         return _hook_words(check)
-    if check.name is LaunchCheckName.FEATURES:
+    if check.name is Concern.FEATURES:
         return _feature_words(check)
     if check.outcome is Outcome.UNKNOWN:
         return gettext("%(id)s is fetched when the run starts.") % subject, ""
@@ -247,11 +237,11 @@ def _feature_words(check: Check) -> Words:
 
 
 def _step_words(check: Check) -> Words:
-    if check.name is LaunchCheckName.STEPS:
+    if check.name is Concern.STEPS:
         return gettext("%(steps)s steps of %(batch)s, over %(epochs)s epochs at most.") % {
             name: _n(check, name) for name in ("steps", "batch", "epochs")
         }, ""
-    if check.name is LaunchCheckName.WARMUP:
+    if check.name is Concern.WARMUP:
         return (
             gettext("%(warmup)s warm-up steps of %(steps)s: the full learning rate is not reached.")
             % {"warmup": _n(check, "warmup"), "steps": _n(check, "steps")},
@@ -271,13 +261,13 @@ def _step_words(check: Check) -> Words:
 
 
 def _machine_words(check: Check) -> Words:
-    if check.name is LaunchCheckName.REFERENCE:
+    if check.name is Concern.REFERENCE:
         return (
             gettext("%(method)s keeps the frozen model in memory beside the trained one.")
             % {"method": check.subject},
             gettext("DPO, SimPO and FPO do without."),
         )
-    if check.name is LaunchCheckName.CACHE:
+    if check.name is Concern.CACHE:
         if check.outcome is Outcome.UNKNOWN:
             return gettext("Its size depends on data or SAEs that are not read yet."), ""
         return gettext("At most %(size)s on disk, computed once and used again.") % {
@@ -288,7 +278,7 @@ def _machine_words(check: Check) -> Words:
             "Measure to have them read."
         )
     sizes = {name: i18n.size(check.numbers[name]) for name in ("bytes", "free")}
-    if check.name is LaunchCheckName.MEMORY:
+    if check.name is Concern.MEMORY:
         return _memory_words(check, sizes)
     found = gettext("%(bytes)s for checkpoints, model and cache; %(free)s are free.") % sizes
     mend = gettext("Keep fewer checkpoints, or make room.")

@@ -6,7 +6,7 @@ from pydantic import Field, JsonValue
 
 from app.api.schemas.base import Schema
 from app.api.schemas.jobs import JobBody
-from app.services.align.checks import LaunchCheckName, LaunchReport, Outcome
+from app.services.align.checks import Concern, LaunchReport, Outcome
 from app.services.align.constraints import Choice
 from app.services.align.runs import Comparison, MovedFeatures, RunCard
 from app.services.jobs.metric_history import MetricTable
@@ -128,7 +128,7 @@ class AlignPresetList(Schema):
 class FastCheckBody(Schema):
     """One look at a run's settings."""
 
-    name: LaunchCheckName = Field(description="What was looked at.", examples=["memory"])
+    name: Concern = Field(description="What was looked at.", examples=["memory"])
     outcome: Outcome = Field(
         description="failed: the run would fail; unknown: only a dry run can tell.",
         examples=["passed"],

@@ -31,7 +31,7 @@ _WITHOUT_SCALING = ("none", "")
 _HOLDABLE = ("relu", "standard", "jumprelu", "topk", "batchtopk")
 
 
-class LaunchCheckName(StrEnum):
+class Concern(StrEnum):
     """What is looked at."""
 
     DATA = "data"
@@ -74,7 +74,7 @@ class Check:
         text: a message of a reader of files, where one speaks for itself.
     """
 
-    name: LaunchCheckName
+    name: Concern
     outcome: Outcome
     path: str = ""
     subject: str = ""
@@ -209,13 +209,11 @@ def _data_checks(
 ) -> Iterator[Check]:
     path = _data_path(spec)
     if data is None:
-        yield Check(
-            name=LaunchCheckName.DATA, outcome=Outcome.UNKNOWN, path=path, subject=_data(spec)
-        )
+        yield Check(name=Concern.DATA, outcome=Outcome.UNKNOWN, path=path, subject=_data(spec))
         return
     if isinstance(data, SparsightError):
         yield Check(
-            name=LaunchCheckName.DATA,
+            name=Concern.DATA,
             outcome=Outcome.FAILED,
             path=path,
             subject=_data(spec),
@@ -224,13 +222,11 @@ def _data_checks(
         return
     numbers = {"rows": data.n_rows, "train": data.n_train, "held_out": data.n_held_out}
     outcome = Outcome.PASSED if data.n_train else Outcome.FAILED
-    yield Check(
-        name=LaunchCheckName.DATA, outcome=outcome, path=path, subject=_data(spec), numbers=numbers
-    )
+    yield Check(name=Concern.DATA, outcome=outcome, path=path, subject=_data(spec), numbers=numbers)
     if data.n_rejected:
         first = data.first_rejected
         yield Check(
-            name=LaunchCheckName.REFUSED,
+            name=Concern.REFUSED,
             outcome=Outcome.WARNING,
             path=path,
             numbers={
@@ -241,9 +237,7 @@ def _data_checks(
             text="" if first is None else first.detail,
         )
     if not data.n_held_out:
-        yield Check(
-            name=LaunchCheckName.HELD_OUT, outcome=Outcome.WARNING, path="data.held_out_share"
-        )
+        yield Check(name=Concern.HELD_OUT, outcome=Outcome.WARNING, path="data.held_out_share")
 
 
 def _data_path(spec: AlignSpec | SftSpec) -> str:
@@ -267,7 +261,7 @@ def _length_checks(
     path = "lengths.max_length" if align else "max_length"
     if known.context_limit is not None and longest > known.context_limit:
         yield Check(
-            name=LaunchCheckName.CONTEXT,
+            name=Concern.CONTEXT,
             outcome=Outcome.FAILED,
             path=path,
             numbers={"asked": longest, "limit": known.context_limit},
@@ -280,7 +274,7 @@ def _length_checks(
     total = prompts + facts.answer_characters / CHARACTERS_A_TOKEN
     n_cut = int((total > longest).sum())
     yield Check(
-        name=LaunchCheckName.LENGTHS,
+        name=Concern.LENGTHS,
         outcome=Outcome.WARNING if n_cut > 0.1 * len(total) else Outcome.PASSED,
         path=path,
         numbers={
@@ -296,14 +290,14 @@ def _length_checks(
 def _model_checks(spec: AlignSpec | SftSpec, known: Known) -> Iterator[Check]:
     if known.model is None:
         yield Check(
-            name=LaunchCheckName.MODEL,
+            name=Concern.MODEL,
             outcome=Outcome.UNKNOWN,
             path="model.location",
             subject=spec.model.location,
         )
     else:
         yield Check(
-            name=LaunchCheckName.MODEL,
+            name=Concern.MODEL,
             outcome=Outcome.PASSED,
             subject=spec.model_id,
             numbers={"layers": known.model.n_layers, "width": known.model.d_model},
@@ -314,13 +308,9 @@ def _model_checks(spec: AlignSpec | SftSpec, known: Known) -> Iterator[Check]:
         else (spec.tuned_id, "tuned_id")
     )
     if result == spec.model_id:
-        yield Check(
-            name=LaunchCheckName.RESULT_ID, outcome=Outcome.FAILED, path=path, subject=result
-        )
+        yield Check(name=Concern.RESULT_ID, outcome=Outcome.FAILED, path=path, subject=result)
     elif result in known.taken_ids:
-        yield Check(
-            name=LaunchCheckName.RESULT_ID, outcome=Outcome.WARNING, path=path, subject=result
-        )
+        yield Check(name=Concern.RESULT_ID, outcome=Outcome.WARNING, path=path, subject=result)
 
 
 def _sae_checks(entry: ConstraintSae, place: int, known: Known) -> Iterator[Check]:
@@ -328,7 +318,7 @@ def _sae_checks(entry: ConstraintSae, place: int, known: Known) -> Iterator[Chec
     sizes = known.saes.get(entry.sae_id)
     if sizes is None:
         yield Check(
-            name=LaunchCheckName.SAE,
+            name=Concern.SAE,
             outcome=Outcome.UNKNOWN,
             path=f"{at}.pick",
             subject=entry.sae_id,
@@ -337,7 +327,7 @@ def _sae_checks(entry: ConstraintSae, place: int, known: Known) -> Iterator[Chec
     width = known.model.d_model if known.model is not None else None
     fits = width is None or width == sizes.d_in
     yield Check(
-        name=LaunchCheckName.SAE,
+        name=Concern.SAE,
         outcome=Outcome.PASSED if fits else Outcome.FAILED,
         path=f"{at}.pick",
         subject=entry.sae_id,
@@ -346,7 +336,7 @@ def _sae_checks(entry: ConstraintSae, place: int, known: Known) -> Iterator[Chec
     stranger = known.strangers.get(entry.sae_id)
     if fits and stranger is not None:
         yield Check(
-            name=LaunchCheckName.STRANGER,
+            name=Concern.STRANGER,
             outcome=Outcome.WARNING,
             path=f"{at}.pick",
             subject=stranger,
@@ -365,7 +355,7 @@ def _hook_checks(entry: ConstraintSae, at: str, known: Known) -> Iterator[Check]
         layer = HookName.parse(hook).layer if hook else None
     except HookUnknown as error:
         yield Check(
-            name=LaunchCheckName.HOOK,
+            name=Concern.HOOK,
             outcome=Outcome.FAILED,
             path=path,
             subject=hook,
@@ -374,7 +364,7 @@ def _hook_checks(entry: ConstraintSae, at: str, known: Known) -> Iterator[Check]
         return
     if layer is not None and layers is not None and layer >= layers:
         yield Check(
-            name=LaunchCheckName.HOOK,
+            name=Concern.HOOK,
             outcome=Outcome.FAILED,
             path=path,
             subject=hook,
@@ -382,7 +372,7 @@ def _hook_checks(entry: ConstraintSae, at: str, known: Known) -> Iterator[Check]
         )
     if (architecture and architecture not in _HOLDABLE) or scaling not in _WITHOUT_SCALING:
         yield Check(
-            name=LaunchCheckName.SAE,
+            name=Concern.SAE,
             outcome=Outcome.FAILED,
             path=path,
             subject=entry.sae_id,
@@ -395,7 +385,7 @@ def _feature_checks(entry: ConstraintSae, at: str, sizes: SaeSizes) -> Iterator[
     beyond = next(((f, name) for f, name in named if f >= sizes.d_sae), None)
     if beyond is not None:
         yield Check(
-            name=LaunchCheckName.FEATURES,
+            name=Concern.FEATURES,
             outcome=Outcome.FAILED,
             path=f"{at}.{beyond[1]}",
             subject=entry.sae_id,
@@ -403,7 +393,7 @@ def _feature_checks(entry: ConstraintSae, at: str, sizes: SaeSizes) -> Iterator[
         )
     if entry.k > sizes.d_sae:
         yield Check(
-            name=LaunchCheckName.FEATURES,
+            name=Concern.FEATURES,
             outcome=Outcome.FAILED,
             path=f"{at}.k",
             subject=entry.sae_id,
@@ -411,7 +401,7 @@ def _feature_checks(entry: ConstraintSae, at: str, sizes: SaeSizes) -> Iterator[
         )
     elif named and beyond is None:
         yield Check(
-            name=LaunchCheckName.FEATURES,
+            name=Concern.FEATURES,
             outcome=Outcome.PASSED,
             subject=entry.sae_id,
             numbers={"held": len(entry.held), "free": len(entry.free), "others": entry.others},
@@ -422,10 +412,10 @@ def _step_checks(spec: AlignSpec | SftSpec, n_steps: int | None) -> Iterator[Che
     training, processes = spec.training, spec.launch.processes
     if n_steps is not None:
         seen = {"steps": n_steps, "batch": training.batch_size, "epochs": training.epochs}
-        yield Check(name=LaunchCheckName.STEPS, outcome=Outcome.PASSED, numbers=seen)
+        yield Check(name=Concern.STEPS, outcome=Outcome.PASSED, numbers=seen)
         if training.optimizer.warmup_steps >= n_steps:
             yield Check(
-                name=LaunchCheckName.WARMUP,
+                name=Concern.WARMUP,
                 outcome=Outcome.WARNING,
                 path="training.optimizer.warmup_steps",
                 numbers={"warmup": training.optimizer.warmup_steps, "steps": n_steps},
@@ -433,7 +423,7 @@ def _step_checks(spec: AlignSpec | SftSpec, n_steps: int | None) -> Iterator[Che
     share = training.micro_batch_size * processes
     uneven = training.batch_size % share != 0
     yield Check(
-        name=LaunchCheckName.BATCH,
+        name=Concern.BATCH,
         outcome=Outcome.WARNING if uneven else Outcome.PASSED,
         path="training.micro_batch_size",
         numbers={
@@ -450,13 +440,13 @@ def _reference_checks(spec: AlignSpec | SftSpec, cache: float | None) -> Iterato
         return
     if spec.needs_online_reference:
         yield Check(
-            name=LaunchCheckName.REFERENCE,
+            name=Concern.REFERENCE,
             outcome=Outcome.WARNING,
             path="method",
             subject=spec.method.value.upper(),
         )
     yield Check(
-        name=LaunchCheckName.CACHE,
+        name=Concern.CACHE,
         outcome=Outcome.UNKNOWN if cache is None else Outcome.PASSED,
         numbers={} if cache is None else {"bytes": cache},
     )
@@ -470,14 +460,14 @@ def _machine_checks(
     machine: Machine,
 ) -> Iterator[Check]:
     if memory is None:
-        yield Check(name=LaunchCheckName.MEMORY, outcome=Outcome.UNKNOWN)
+        yield Check(name=Concern.MEMORY, outcome=Outcome.UNKNOWN)
     else:
         here = spec.device in {"auto", "cpu"}
         # Processes of one machine share its memory; an accelerator's own is not seen from here.
         needed = memory.total * (spec.launch.processes if here else 1)
         short = here and needed > machine.memory_bytes
         yield Check(
-            name=LaunchCheckName.MEMORY,
+            name=Concern.MEMORY,
             outcome=Outcome.WARNING if short else Outcome.PASSED,
             path="training.micro_batch_size",
             subject="" if here else spec.device,
@@ -486,7 +476,7 @@ def _machine_checks(
     if disk is not None:
         total = disk + (cache or 0.0)
         yield Check(
-            name=LaunchCheckName.DISK,
+            name=Concern.DISK,
             outcome=Outcome.WARNING if total > machine.disk_bytes else Outcome.PASSED,
             path="training.keep_checkpoints",
             numbers={"bytes": total, "free": machine.disk_bytes},

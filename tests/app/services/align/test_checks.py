@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from app.services.align.checks import Known, LaunchCheckName, Outcome, report
+from app.services.align.checks import Concern, Known, Outcome, report
 from app.services.align.costs import ModelSizes, SaeSizes
 from app.services.align.data import DataFacts
 from app.services.harvest.estimate import Machine
@@ -80,88 +80,88 @@ CASES: dict[str, tuple[Any, ...]] = {
     "data gone": (
         {},
         {"data": NotFound("x.jsonl does not exist.")},
-        LaunchCheckName.DATA,
+        Concern.DATA,
         "failed",
     ),
-    "no training row": ({}, {"data": facts(n_train=0)}, LaunchCheckName.DATA, "failed"),
+    "no training row": ({}, {"data": facts(n_train=0)}, Concern.DATA, "failed"),
     "data without lengths": (
         {},
         {"data": facts(prompt_characters=np.zeros(0, int), answer_characters=np.zeros(0, int))},
-        LaunchCheckName.CACHE,
+        Concern.CACHE,
         "unknown",
     ),
-    "hub data": ({}, {"data": None}, LaunchCheckName.DATA, "unknown"),
-    "nothing held out": ({}, {"data": facts(n_held_out=0)}, LaunchCheckName.HELD_OUT, "warning"),
+    "hub data": ({}, {"data": None}, Concern.DATA, "unknown"),
+    "nothing held out": ({}, {"data": facts(n_held_out=0)}, Concern.HELD_OUT, "warning"),
     "long answers": (
         {"lengths": {"max_length": 40, "max_prompt_length": 20}},
         {},
-        LaunchCheckName.LENGTHS,
+        Concern.LENGTHS,
         "warning",
     ),
-    "beyond the context": ({}, {"context_limit": 512}, LaunchCheckName.CONTEXT, "failed"),
-    "model not here": ({}, {"model": None}, LaunchCheckName.MODEL, "unknown"),
-    "own id": ({"aligned_id": "m"}, {}, LaunchCheckName.RESULT_ID, "failed"),
-    "taken id": ({}, {"taken_ids": frozenset({"m2"})}, LaunchCheckName.RESULT_ID, "warning"),
-    "SAE not here": ({}, {"saes": {}}, LaunchCheckName.SAE, "unknown"),
+    "beyond the context": ({}, {"context_limit": 512}, Concern.CONTEXT, "failed"),
+    "model not here": ({}, {"model": None}, Concern.MODEL, "unknown"),
+    "own id": ({"aligned_id": "m"}, {}, Concern.RESULT_ID, "failed"),
+    "taken id": ({}, {"taken_ids": frozenset({"m2"})}, Concern.RESULT_ID, "warning"),
+    "SAE not here": ({}, {"saes": {}}, Concern.SAE, "unknown"),
     "SAE of another width": (
         {},
         {"saes": {"1-x": SaeSizes(sae_id="1-x", d_in=32, d_sae=512, l0=20.0)}},
-        LaunchCheckName.SAE,
+        Concern.SAE,
         "failed",
     ),
-    "gated SAE": ({}, {"architectures": {"1-x": "gated"}}, LaunchCheckName.SAE, "failed"),
-    "scaling SAE": ({}, {"scalings": {"1-x": "layer_norm"}}, LaunchCheckName.SAE, "failed"),
+    "gated SAE": ({}, {"architectures": {"1-x": "gated"}}, Concern.SAE, "failed"),
+    "scaling SAE": ({}, {"scalings": {"1-x": "layer_norm"}}, Concern.SAE, "failed"),
     "SAE of another model": (
         {},
         {"strangers": {"1-x": "other"}},
-        LaunchCheckName.STRANGER,
+        Concern.STRANGER,
         "warning",
     ),
     "layer beyond": (
         {},
         {"hooks": {"1-x": "blocks.4.hook_resid_post"}},
-        LaunchCheckName.HOOK,
+        Concern.HOOK,
         "failed",
     ),
-    "unknown hook": ({}, {"hooks": {"1-x": "nowhere"}}, LaunchCheckName.HOOK, "failed"),
+    "unknown hook": ({}, {"hooks": {"1-x": "nowhere"}}, Concern.HOOK, "failed"),
     "feature beyond": (
         {"constraint": {"held": [{"feature": 512}]}},
         {},
-        LaunchCheckName.FEATURES,
+        Concern.FEATURES,
         "failed",
     ),
-    "k beyond": ({"constraint": {"k": 513}}, {}, LaunchCheckName.FEATURES, "failed"),
-    "features chosen": ({"constraint": {"free": [3]}}, {}, LaunchCheckName.FEATURES, "passed"),
+    "k beyond": ({"constraint": {"k": 513}}, {}, Concern.FEATURES, "failed"),
+    "features chosen": ({"constraint": {"free": [3]}}, {}, Concern.FEATURES, "passed"),
     "long warm-up": (
         {"training": {"optimizer": {"warmup_steps": 150}}},
         {},
-        LaunchCheckName.WARMUP,
+        Concern.WARMUP,
         "warning",
     ),
     "uneven batch": (
         {"training": {"batch_size": 10, "micro_batch_size": 4}},
         {},
-        LaunchCheckName.BATCH,
+        Concern.BATCH,
         "warning",
     ),
-    "online reference": ({"method": "tdpo1"}, {}, LaunchCheckName.REFERENCE, "warning"),
+    "online reference": ({"method": "tdpo1"}, {}, Concern.REFERENCE, "warning"),
     "cache unknown": (
         {},
         {"saes": {"1-x": SaeSizes(sae_id="1-x", d_in=64, d_sae=512, l0=None)}},
-        LaunchCheckName.CACHE,
+        Concern.CACHE,
         "unknown",
     ),
     "memory short": (
         {},
         {"machine": Machine(n_cores=2, memory_bytes=10**8, disk_bytes=10**12)},
-        LaunchCheckName.MEMORY,
+        Concern.MEMORY,
         "warning",
     ),
-    "memory of an accelerator": ({"device": "cuda"}, {}, LaunchCheckName.MEMORY, "passed"),
+    "memory of an accelerator": ({"device": "cuda"}, {}, Concern.MEMORY, "passed"),
     "disk short": (
         {},
         {"machine": Machine(n_cores=2, memory_bytes=10**12, disk_bytes=10**3)},
-        LaunchCheckName.DISK,
+        Concern.DISK,
         "warning",
     ),
 }
@@ -187,5 +187,5 @@ def test_the_first_refused_row_is_told():
         row=7, reason=RejectReason.EMPTY_ANSWER, detail="chosen is empty.", preview=""
     )
     data = facts(rejected={RejectReason.EMPTY_ANSWER: 3}, first_rejected=row)
-    (check,) = found(spec(), LaunchCheckName.REFUSED, data=data)
+    (check,) = found(spec(), Concern.REFUSED, data=data)
     assert check_words.sentence(check) == "3 of 110 rows are not used; row 7: chosen is empty."
