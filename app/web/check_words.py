@@ -1,6 +1,6 @@
 """What the fast checks of a run say, in both languages: a name, a sentence, how to mend it."""
 
-from app.services.align.checks import Check, Concern, Outcome
+from app.services.align.checks.values import Check, Concern, Outcome
 from app.services.problems import FieldProblem
 from app.web import i18n
 from app.web.i18n import gettext

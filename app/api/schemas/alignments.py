@@ -6,7 +6,7 @@ from pydantic import Field, JsonValue
 
 from app.api.schemas.base import Schema
 from app.api.schemas.jobs import JobBody
-from app.services.align.checks import Concern, LaunchReport, Outcome
+from app.services.align.checks.values import Concern, LaunchReport, Outcome
 from app.services.align.constraints import Choice
 from app.services.align.runs import Comparison, MovedFeatures, RunCard
 from app.services.jobs.metric_history import MetricTable

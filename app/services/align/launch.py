@@ -9,7 +9,8 @@ from pathlib import Path
 
 from pydantic import JsonValue, ValidationError
 
-from app.services.align.checks import Known, LaunchReport, report
+from app.services.align.checks.report import report
+from app.services.align.checks.values import Known, LaunchReport
 from app.services.align.costs import ModelSizes, SaeSizes
 from app.services.align.data import (
     DataFacts,

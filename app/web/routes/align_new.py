@@ -13,7 +13,7 @@ from app.deps import Resources, ResourcesDep, SessionDep
 from app.services.align import finder as align_finder
 from app.services.align import launch as align_launch
 from app.services.align import offers as align_offers
-from app.services.align.checks import LaunchReport
+from app.services.align.checks.values import LaunchReport
 from app.services.align.offers import OfferedModel, Offers
 from app.services.jobs import jobs
 from app.services.problems import FieldProblem, FieldsInvalid

@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from app.services.align.checks import Concern, Known, Outcome, report
+from app.services.align.checks.report import report
+from app.services.align.checks.values import Concern, Known, Outcome
 from app.services.align.costs import ModelSizes, SaeSizes
 from app.services.align.data import DataFacts
 from app.services.harvest.estimate import Machine
