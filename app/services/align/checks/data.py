@@ -13,6 +13,7 @@ from core.errors import SparsightError
 def data_checks(
     spec: AlignSpec | SftSpec, data: DataFacts | SparsightError | None
 ) -> Iterator[Check]:
+    """Whether the data can be read, how many rows it has, and what was refused of it."""
     path = _data_path(spec)
     if data is None:
         yield Check(name=Concern.DATA, outcome=Outcome.UNKNOWN, path=path, subject=_data(spec))
@@ -62,6 +63,7 @@ def _data(spec: AlignSpec | SftSpec) -> str:
 def length_checks(
     spec: AlignSpec | SftSpec, facts: DataFacts | None, known: Known
 ) -> Iterator[Check]:
+    """Whether the model reads as many tokens as asked, and how many items would be cut."""
     align = isinstance(spec, AlignSpec)
     longest = spec.lengths.max_length if isinstance(spec, AlignSpec) else spec.max_length
     path = "lengths.max_length" if align else "max_length"

@@ -13,6 +13,7 @@ _HOLDABLE = ("relu", "standard", "jumprelu", "topk", "batchtopk")
 
 
 def model_checks(spec: AlignSpec | SftSpec, known: Known) -> Iterator[Check]:
+    """Whether the model is known, and whether the name of the result is free."""
     if known.model is None:
         yield Check(
             name=Concern.MODEL,
@@ -39,6 +40,7 @@ def model_checks(spec: AlignSpec | SftSpec, known: Known) -> Iterator[Check]:
 
 
 def sae_checks(entry: ConstraintSae, place: int, known: Known) -> Iterator[Check]:
+    """Whether one SAE of the constraint fits the model, its hook and its chosen features."""
     at = f"constraint.{place}"
     sizes = known.saes.get(entry.sae_id)
     if sizes is None:

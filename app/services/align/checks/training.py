@@ -9,6 +9,7 @@ from core.domain.alignment import AlignSpec, SftSpec
 
 
 def step_checks(spec: AlignSpec | SftSpec, n_steps: int | None) -> Iterator[Check]:
+    """How many steps there are, whether they outlast the warm-up, and how a batch divides."""
     training, processes = spec.training, spec.launch.processes
     if n_steps is not None:
         seen = {"steps": n_steps, "batch": training.batch_size, "epochs": training.epochs}
@@ -36,6 +37,7 @@ def step_checks(spec: AlignSpec | SftSpec, n_steps: int | None) -> Iterator[Chec
 
 
 def reference_checks(spec: AlignSpec | SftSpec, cache: float | None) -> Iterator[Check]:
+    """Whether the reference stays in memory, or how large its cache gets."""
     if not isinstance(spec, AlignSpec):
         return
     if spec.needs_online_reference:
@@ -59,6 +61,7 @@ def machine_checks(
     cache: float | None,
     machine: Machine,
 ) -> Iterator[Check]:
+    """Whether memory and disk suffice."""
     if memory is None:
         yield Check(name=Concern.MEMORY, outcome=Outcome.UNKNOWN)
     else:
