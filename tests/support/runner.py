@@ -4,15 +4,15 @@ The settings are read as knobs: ``model_id`` chooses the behaviour, ``n_top`` is
 and ``tile_contexts`` the milliseconds that each takes.
 """
 
+import atexit
 import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 from core.errors import Invalid
-from worker.runner import main
+from worker.runner import leave, main
 
 
 def act(spec, job):
@@ -43,6 +43,8 @@ def before_items(behaviour, job):
             raise Invalid("The width is wrong.", hint="Take another SAE.")
         case "fault":
             raise ZeroDivisionError
+        case "slow-farewell":
+            atexit.register(time.sleep, 30)
         case "deaf":
             time.sleep(60)
         case "children":
@@ -61,4 +63,4 @@ def in_item(behaviour, number, job):
 
 
 if __name__ == "__main__":
-    sys.exit(main(act))
+    leave(main(act))

@@ -107,6 +107,15 @@ def test_a_job_ends_as_its_handler_does(house):
     assert "item 2 done" in [e.payload.get("text") for e in events if e.kind is EventKind.LOG]
 
 
+def test_a_runner_whose_farewell_would_be_long_leaves_at_once_and_is_not_killed(house):
+    with house.worker() as worker:
+        job_id = house.submit("slow-farewell")
+        assert house.end_of(job_id).state is JobState.SUCCEEDED
+        wait_for(lambda: not alive(house.runner(job_id)), seconds=2, what="the runner's end")
+        assert worker.end() == 0
+    assert "ended with" not in worker.log.read_text()
+
+
 def test_a_running_job_is_cancelled_and_resumes_where_it_was(house):
     with house.worker():
         job_id = house.submit(items=12, milliseconds=150)
