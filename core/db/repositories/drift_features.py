@@ -13,7 +13,7 @@ from core.db.packing.rows import join_rows, unpack_random, unpack_rows
 from core.db.repositories import keyset
 from core.db.repositories.drifts import get_drift
 from core.db.repositories.evidence import random_contexts, read_contexts
-from core.db.repositories.explained import NOTHING, Known, is_explained, known_of
+from core.db.repositories.explained import NOTHING, Known, explained_as_asked, known_of
 from core.domain.activation import ContextActivations, ContextRows
 from core.domain.ids import FeatureId
 from core.domain.views_drift import (
@@ -42,23 +42,18 @@ def list_rows(session: Session, drift_id: int, *, sae_id: str, query: DriftQuery
         NotFound: no such drift, or the SAE is not in it.
         Invalid: the limit or the place of the page is none.
     """
-    keyset.check_limit(query.limit)
     part, model_id = _part(session, drift_id, sae_id)
-    condition = _matching(part, model_id, query)
-    counted = select(func.count()).select_from(_ROW).where(*condition)
-    key = _sort_key(query.sort)
-    chosen = select(_ROW, key.label("key")).where(*condition)
-    chosen = chosen.order_by(*keyset.order_by(key, _index(), descending=query.descending))
-    if query.after is not None:
-        place = keyset.beyond(query.after, key, _index(), descending=query.descending)
-        chosen = chosen.where(place)
-    found = session.execute(chosen.limit(query.limit + 1)).all()
-    shown = found[: query.limit]
-    last = shown[-1] if len(found) > query.limit else None
+    page = keyset.read_page(
+        session,
+        _ROW,
+        condition=_matching(part, model_id, query),
+        key=_sort_key(query.sort),
+        query=query,
+    )
     return DriftList(
-        rows=_rows(session, part, model_id, [row[0] for row in shown]),
-        next_after=None if last is None else keyset.place_after(float(last.key), last[0].index),
-        n_matching=session.execute(counted).scalar_one(),
+        rows=_rows(session, part, model_id, page.rows),
+        next_after=page.next_after,
+        n_matching=page.n_matching,
     )
 
 
@@ -194,13 +189,14 @@ def _matching(part: DriftPart, model_id: str, query: DriftQuery) -> list[ColumnE
         found.append(_ROW.density >= query.min_density)
     if query.treatment is not None:
         found.append(_ROW.treatment == query.treatment.value)
-    about: dict[str, Any] = {"model_id": model_id, "sae_id": part.sae_id, "index": _index()}
-    if query.words:
-        found.append(is_explained(**about, words=query.words))
-    if query.explained is not None:
-        explained = is_explained(**about)
-        found.append(explained if query.explained else ~explained)
-    return found
+    asked = explained_as_asked(
+        model_id=model_id,
+        sae_id=part.sae_id,
+        index=_index(),
+        words=query.words,
+        explained=query.explained,
+    )
+    return [*found, *asked]
 
 
 def _sort_key(sort: DriftSort) -> ColumnElement[Any]:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, exists, func, select
+from sqlalchemy import ColumnElement, exists, select
 from sqlalchemy.orm import Session
 
 from core.db.models.catalog import Sae
@@ -11,6 +11,7 @@ from core.db.models.explanation import FeatureExplanation
 from core.db.models.feature import Feature
 from core.db.models.harvest import Harvest, HarvestSae
 from core.db.repositories.evidence import one_of
+from core.db.repositories.explanations import holds
 from core.domain.explanation import ExplanationMethod
 
 _ROW = FeatureExplanation
@@ -76,23 +77,36 @@ def is_explained(
         _ROW.superseded_by.is_(None),
     )
     if words:
-        wanted = func.websearch_to_tsquery("simple", words)
-        query = query.where(
-            _ROW.words.bool_op("@@")(wanted) | _ROW.text.icontains(words, autoescape=True)
-        )
+        query = query.where(holds(words))
     return exists(query)
+
+
+def explained_as_asked(
+    *,
+    model_id: str,
+    sae_id: str,
+    index: ColumnElement[int],
+    words: str | None,
+    explained: bool | None,
+) -> list[ColumnElement[bool]]:
+    """Conditions of a list's filters by explanation; none where nothing is asked."""
+    found: list[ColumnElement[bool]] = []
+    if words:
+        found.append(is_explained(model_id=model_id, sae_id=sae_id, index=index, words=words))
+    if explained is not None:
+        has_one = is_explained(model_id=model_id, sae_id=sae_id, index=index)
+        found.append(has_one if explained else ~has_one)
+    return found
 
 
 def indices_explained_with(
     session: Session, *, model_id: str, sae_id: str, words: str, limit: int
 ) -> tuple[int, ...]:
     """Features of an SAE whose current explanations hold these words, ascending."""
-    wanted = func.websearch_to_tsquery("simple", words)
-    holds = _ROW.words.bool_op("@@")(wanted) | _ROW.text.icontains(words, autoescape=True)
     query = (
         select(_ROW.feature_index)
         .where(_ROW.model_id == model_id, _ROW.sae_id == sae_id, _ROW.superseded_by.is_(None))
-        .where(holds)
+        .where(holds(words))
         .distinct()
         .order_by(_ROW.feature_index)
         .limit(limit)
