@@ -78,6 +78,24 @@ ExplainedWords = Annotated[
         examples=["river"],
     ),
 ]
+SaeQuery = Annotated[
+    str | None,
+    AfterValidator(lambda value: value if value is None else check_sae_id(value)),
+    Query(description="One of its SAEs; without it the first.", examples=["15-demo-res-4k"]),
+]
+ExplainedQuery = Annotated[
+    bool | None,
+    Query(description="true: only explained features; false: only others.", examples=[True]),
+]
+AfterQuery = Annotated[
+    str | None,
+    Query(
+        max_length=200,
+        pattern=r"^[^\x00]*$",
+        description="next_after of the page before; of the same filters and order.",
+        examples=["0.0031_2511"],
+    ),
+]
 
 
 def feature_query(
@@ -100,15 +118,7 @@ def feature_query(
     ] = None,
     token: TokenText = None,
     explained: ExplainedWords = None,
-    after: Annotated[
-        str | None,
-        Query(
-            max_length=200,
-            pattern=r"^[^\x00]*$",
-            description="next_after of the page before; of the same filters and order.",
-            examples=["0.0031_2511"],
-        ),
-    ] = None,
+    after: AfterQuery = None,
     limit: LimitQuery = 50,
 ) -> FeatureQuery:
     """Filters, order and place of a feature list."""

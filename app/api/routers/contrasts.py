@@ -7,14 +7,22 @@ from fastapi import APIRouter, Body, Depends, Path, Query, Response
 from pydantic import AfterValidator
 
 from app.api.answers import failures
-from app.api.params import MAX_ID, LimitQuery, Share
+from app.api.params import (
+    MAX_ID,
+    AfterQuery,
+    ExplainedQuery,
+    ExplainedWords,
+    LimitQuery,
+    SaeQuery,
+    Share,
+)
 from app.api.schemas.contrasts import ContrastBody, ContrastFeatureList, ContrastsBody
 from app.api.schemas.jobs import JobBody
 from app.deps import SessionDep
 from app.services.jobs import jobs
 from app.services.preferences import contrasts
 from core.domain.align_jobs import ContrastSpec
-from core.domain.ids import check_model_id, check_sae_id
+from core.domain.ids import check_model_id
 from core.domain.views_align import ContrastQuery, ContrastSort
 
 router = APIRouter(prefix="/contrasts", tags=["alignment"])
@@ -39,34 +47,6 @@ _EXAMPLE = {
 ContrastPath = Annotated[
     int, Path(ge=1, le=MAX_ID, description="Number of the contrast.", examples=[2])
 ]
-SaeQuery = Annotated[
-    str | None,
-    AfterValidator(lambda value: value if value is None else check_sae_id(value)),
-    Query(description="One of its SAEs; without it the first.", examples=["15-demo-res-4k"]),
-]
-WordsQuery = Annotated[
-    str | None,
-    Query(
-        min_length=1,
-        max_length=200,
-        pattern=r"^[^\x00]*$",
-        description="Only features with a present explanation that holds all these words.",
-        examples=["river"],
-    ),
-]
-ExplainedQuery = Annotated[
-    bool | None,
-    Query(description="true: only explained features; false: only others.", examples=[True]),
-]
-AfterQuery = Annotated[
-    str | None,
-    Query(
-        max_length=200,
-        pattern=r"^[^\x00]*$",
-        description="next_after of the page before; of the same filters and order.",
-        examples=["1.21_2511"],
-    ),
-]
 
 
 def contrast_query(
@@ -81,7 +61,7 @@ def contrast_query(
         Share,
         Query(description="Only features that fire in so many pairs, either side.", examples=[0.1]),
     ] = None,
-    words: WordsQuery = None,
+    words: ExplainedWords = None,
     explained: ExplainedQuery = None,
     after: AfterQuery = None,
     limit: LimitQuery = 50,

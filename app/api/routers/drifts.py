@@ -6,8 +6,18 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query
 
 from app.api.answers import failures
-from app.api.params import FeatureDep, IndexPath, JobIdPath, LimitQuery, SaeIdPath, Share
-from app.api.routers.contrasts import AfterQuery, ExplainedQuery, SaeQuery, WordsQuery
+from app.api.params import (
+    AfterQuery,
+    ExplainedQuery,
+    ExplainedWords,
+    FeatureDep,
+    IndexPath,
+    JobIdPath,
+    LimitQuery,
+    SaeIdPath,
+    SaeQuery,
+    Share,
+)
 from app.api.schemas.drifts import (
     DriftBody,
     DriftFeatureBody,
@@ -38,7 +48,7 @@ def drift_query(
         Query(description="Changes by size, cosines by value.", examples=["largest"]),
     ] = DriftSort.LARGEST,
     descending: Annotated[bool, Query(description="Largest first.", examples=[True])] = True,
-    words: WordsQuery = None,
+    words: ExplainedWords = None,
     explained: ExplainedQuery = None,
     treatment: Annotated[
         Treatment | None,

@@ -11,13 +11,18 @@ from core.domain.views_align import ContrastCard, ContrastList
 _HASH = "9c1185a5c5e9fc54612808977ee8f548b2258d31b4a5a1e5c5a3f1d6d3e0a7b2"
 
 
-class ContrastSaeBody(Schema):
-    """One SAE of a contrast."""
+class ReadSaeBody(Schema):
+    """One SAE through which a model was read."""
 
     sae_id: str = Field(description="Id of the SAE.", examples=["15-demo-res-4k"])
     hook_name: str = Field(description="Where it reads.", examples=["blocks.15.hook_resid_post"])
     layer: int = Field(description="Layer of the hook point.", examples=[15])
     d_sae: int = Field(description="Features.", examples=[4_608])
+
+
+class ContrastSaeBody(ReadSaeBody):
+    """One SAE of a contrast."""
+
     n_active: int = Field(
         description="Features that fire on at least one response position.", examples=[1_904]
     )

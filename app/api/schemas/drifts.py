@@ -6,6 +6,7 @@ from typing import Self
 from pydantic import Field
 
 from app.api.schemas.base import Schema
+from app.api.schemas.contrasts import ReadSaeBody
 from app.api.schemas.features import Context
 from app.api.schemas.preference_sets import TurnBody
 from core.domain.views import Vocabulary
@@ -40,13 +41,9 @@ class PlaceFactsBody(Schema):
     aligned_l0: float = Field(description="Active features a position, aligned.", examples=[48.9])
 
 
-class DriftSaeBody(Schema):
+class DriftSaeBody(ReadSaeBody):
     """One SAE of a drift."""
 
-    sae_id: str = Field(description="Id of the SAE.", examples=["15-demo-res-4k"])
-    hook_name: str = Field(description="Where it reads.", examples=["blocks.15.hook_resid_post"])
-    layer: int = Field(description="Layer of the hook point.", examples=[15])
-    d_sae: int = Field(description="Features.", examples=[4_608])
     harvest_id: int | None = Field(
         description="Harvest whose contexts were read again; null without one.", examples=[3]
     )
