@@ -1,6 +1,7 @@
 """Local files and folders as documents: plain text, JSON lines, Parquet."""
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from worker.corpus.document import RawDocument
 
 _JSON_LINES = (".jsonl", ".ndjson", ".json")
 _PARQUET_ROWS = 1_000
+_UTF8 = "utf-8-sig"  # a byte order mark in front is no part of the text
 
 
 def read_file(path: Path, *, column: str) -> Iterator[RawDocument]:
@@ -29,7 +31,7 @@ def read_file(path: Path, *, column: str) -> Iterator[RawDocument]:
     elif path.suffix == ".parquet":
         yield from _read_parquet(path, column)
     else:
-        yield RawDocument(source=path.stem, title=path.name, text=_read_text(path))
+        yield RawDocument(source=shown(path.stem), title=shown(path.name), text=_read_text(path))
 
 
 def read_folder(path: Path, *, suffixes: tuple[str, ...]) -> Iterator[RawDocument]:
@@ -52,13 +54,24 @@ def read_folder(path: Path, *, suffixes: tuple[str, ...]) -> Iterator[RawDocumen
     for name in names:
         first, _, rest = name.partition("/")
         yield RawDocument(
-            source=first if rest else path.resolve().name, title=name, text=_read_text(path / name)
+            source=shown(first if rest else path.resolve().name),
+            title=shown(name),
+            text=_read_text(path / name),
         )
+
+
+def shown(name: str) -> str:
+    r"""A file's name as text; bytes of it that are not UTF-8 become U+FFFD.
+
+    >>> shown("caf\udce9")
+    'caf�'
+    """
+    return os.fsencode(name).decode("utf-8", errors="replace")
 
 
 def _read_text(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding=_UTF8)
     except UnicodeDecodeError as error:
         raise CorpusUnreadable(
             f"{path} is not UTF-8 text (byte {error.start}).", hint="Convert it to UTF-8."
@@ -69,12 +82,12 @@ def _read_text(path: Path) -> str:
 
 def _read_json_lines(path: Path, column: str) -> Iterator[RawDocument]:
     try:
-        with path.open(encoding="utf-8") as lines:
+        with path.open(encoding=_UTF8) as lines:
             for number, line in enumerate(lines, start=1):
                 if line.strip():
                     yield RawDocument(
-                        source=path.stem,
-                        title=f"{path.name}:{number}",
+                        source=shown(path.stem),
+                        title=f"{shown(path.name)}:{number}",
                         text=_field(line, column, where=f"{path}, line {number}"),
                     )
     except UnicodeDecodeError as error:
@@ -90,14 +103,33 @@ def _field(line: str, column: str, *, where: str) -> str:
         raise CorpusUnreadable(
             f"{where}: not JSON ({error.msg}).", hint="Write one JSON object a line."
         ) from error
-    if not isinstance(row, dict) or not isinstance(row.get(column), str):
-        fields = ", ".join(row) if isinstance(row, dict) else type(row).__name__
+    if not isinstance(row, dict):
         raise CorpusUnreadable(
-            f"{where}: no text in field {column!r}; there is {fields or 'no field'}.",
+            f"{where}: no JSON object, but {type(row).__name__}.",
+            hint="Write one JSON object a line.",
+        )
+    if not isinstance(row.get(column), str):
+        found = f"it holds {json.dumps(row[column])[:40]}" if column in row else _fields(row)
+        raise CorpusUnreadable(
+            f"{where}: no text in field {column!r}; {found}.",
             hint="Name the field that holds the text.",
         )
-    text: str = row[column]
-    return text
+    return _whole(row[column])
+
+
+def _fields(row: dict[str, object]) -> str:
+    return f"there is {', '.join(row) or 'no field'}"
+
+
+def _whole(text: str) -> str:
+    r"""The text with U+FFFD for halves of surrogate pairs, which JSON can write and UTF-8 cannot.
+
+    >>> _whole("a\ud800b")
+    'a�b'
+    """
+    if text.isascii():
+        return text
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
 def _read_parquet(path: Path, column: str) -> Iterator[RawDocument]:
@@ -108,10 +140,13 @@ def _read_parquet(path: Path, column: str) -> Iterator[RawDocument]:
             for batch in file.iter_batches(batch_size=_PARQUET_ROWS, columns=[column]):
                 for text in batch.column(0).to_pylist():
                     number += 1
-                    title = f"{path.name}:{number}"
-                    yield RawDocument(source=path.stem, title=title, text=text or "")
+                    title = f"{shown(path.name)}:{number}"
+                    yield RawDocument(source=shown(path.stem), title=title, text=text or "")
     except (pa.ArrowException, OSError) as error:
-        raise CorpusUnreadable(f"{path} is not a readable Parquet file: {error}.") from error
+        raise CorpusUnreadable(
+            f"{path} is not a readable Parquet file: {str(error).rstrip('.')}.",
+            hint="Check that the file is whole.",
+        ) from error
 
 
 def _check_column(path: Path, schema: pa.Schema, column: str) -> None:

@@ -57,7 +57,7 @@ def write_corpus(
         on_batch: called with the tokens written so far.
 
     Raises:
-        CorpusEmpty: no document gave a token.
+        CorpusEmpty: no document gave a token that counts.
         DiskFull: no room for the copy.
     """
     directory.mkdir(parents=True, exist_ok=True)
@@ -81,6 +81,11 @@ def write_corpus(
             hint="Name another file, folder, column or split.",
         )
     facts = writer.facts(content_sha256(tokens_path, contexts_path))
+    if not facts.n_scored:
+        raise CorpusEmpty(
+            "The corpus holds special tokens only, whose activations do not count.",
+            hint="Name another file, folder, column or split.",
+        )
     return CorpusStore(
         directory=directory,
         facts=facts,

@@ -1,6 +1,8 @@
 """Files and folders as corpora, and what is said when they cannot be read."""
 
 import json
+import os
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -49,7 +51,8 @@ def test_folder_is_read_in_order_of_paths_and_labelled_by_first_folder(tmp_path)
     [
         ("a.jsonl", b'{"body": "x"}\n', "no text in field 'text'; there is body"),
         ("a.jsonl", b'{"text": "x"}\n{oops\n', "line 2: not JSON"),
-        ("a.jsonl", b"3\n", "there is int"),
+        ("a.jsonl", b"3\n", "no JSON object, but int"),
+        ("a.jsonl", b'{"text": 3}\n', "no text in field 'text'; it holds 3"),
         ("a.txt", b"\xff\xfe", "not UTF-8"),
         ("a.parquet", b"PAR0", "not a readable Parquet file"),
     ],
@@ -83,3 +86,24 @@ def test_nothing_is_fetched_before_the_first_document(tmp_path):
     corpus = open_corpus(DemoCorpusSpec(), cache_dir=tmp_path, count_tokens=len)
     assert corpus.name == "demo-harvest"
     assert list(tmp_path.iterdir()) == []
+
+
+def test_byte_order_marks_in_front_are_no_text(tmp_path):
+    (tmp_path / "a.txt").write_text("\ufeffplain", encoding="utf-8")
+    (tmp_path / "a.jsonl").write_text('\ufeff{"text": "line"}\n', encoding="utf-8")
+    assert texts(FileCorpusSpec(path=str(tmp_path / "a.txt")), tmp_path) == ["plain"]
+    assert texts(FileCorpusSpec(path=str(tmp_path / "a.jsonl")), tmp_path) == ["line"]
+
+
+def test_halves_of_surrogate_pairs_in_json_become_replacement_characters(tmp_path):
+    (tmp_path / "a.jsonl").write_text('{"text": "a \\ud800 b \\ud83d\\ude42"}\n')
+    assert texts(FileCorpusSpec(path=str(tmp_path / "a.jsonl")), tmp_path) == ["a \ufffd b 🙂"]
+
+
+def test_names_of_files_that_are_not_utf8_are_shown_with_replacement_characters(tmp_path):
+    folder = os.path.join(os.fsencode(tmp_path), b"bad\xff")  # noqa: PTH118 - Path knows no bytes
+    os.mkdir(folder)  # noqa: PTH102
+    Path(os.fsdecode(folder), "a.txt").write_text("words")
+    corpus = open_corpus(FolderCorpusSpec(path=str(tmp_path)), cache_dir=tmp_path, count_tokens=len)
+    (document,) = corpus.documents()
+    assert (document.source, document.title) == ("bad\ufffd", "bad\ufffd/a.txt")

@@ -113,6 +113,11 @@ def test_a_corpus_without_a_token_is_empty(tmp_path):
         write(tmp_path, [""])
 
 
+def test_a_corpus_of_special_tokens_only_is_empty(tmp_path):
+    with pytest.raises(CorpusEmpty, match="special tokens only"):
+        write(tmp_path, ["##"])
+
+
 def test_a_changed_copy_is_noticed(tmp_path):
     store = write(tmp_path, ["abcdefg"])
     assert store.intact()
