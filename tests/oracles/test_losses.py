@@ -19,7 +19,6 @@ from worker.align.divergence import (
     KlForm,
     feature_divergence,
     seq_kl,
-    top_k_mask,
 )
 from worker.align.logps import Targets, next_token_targets, response_logps
 from worker.align.losses import (
@@ -33,7 +32,7 @@ from worker.align.losses import (
     tdpo1_loss,
     tdpo2_loss,
 )
-from worker.align.pooling import FeatureEncoder, pool_features
+from worker.align.pooling import FeatureEncoder, pool_features, top_k_mask
 
 ORACLES = json.loads((Path(__file__).parent / "losses.json").read_text(encoding="utf-8"))
 CASES = {case["name"]: case for case in ORACLES["cases"]}
@@ -327,3 +326,36 @@ def test_equal_activations_rank_by_index():
     values = tensor([[0.0, 2.0, 1.0, 1.0, 1.0, 0.0], [0.0, 0.0, 0.0, 0.0, 0.0, 3.0]])
     expected = [[False, True, True, True, False, False], [True, True, False, False, False, True]]
     assert top_k_mask(values, 3).tolist() == expected
+
+
+def test_an_empty_answer_has_a_mean_log_probability_of_0():
+    lengths = PairLengths(chosen=torch.tensor([3, 0]), rejected=torch.tensor([0, 2]))
+    policy = PairLogps(chosen=tensor([-6.0, 0.0]), rejected=tensor([0.0, -4.0]))
+    simpo = simpo_loss(policy=policy, lengths=lengths, beta=1.0, gamma=0.0)
+    assert_equal(simpo.losses, -logsigmoid(tensor([-2.0, 2.0])))
+    nothing = tensor([0.0, 0.0])
+    fpo = fpo_loss(
+        policy=policy,
+        reference=PairLogps(chosen=nothing, rejected=nothing),
+        lengths=lengths,
+        feature_divergence=PairValues(chosen=nothing, rejected=nothing),
+        beta=1.0,
+        alpha=0.5,
+    )
+    assert_equal(fpo.losses, simpo.losses)
+
+
+def test_the_reference_gets_no_gradient_from_any_loss():
+    policy = PairLogps(chosen=tensor([-6.0]).requires_grad_(), rejected=tensor([-5.0]))
+    frozen = [tensor([-3.0]).requires_grad_(), tensor([-4.0]).requires_grad_()]
+    q = Quantities(
+        policy=policy,
+        reference=PairLogps(chosen=frozen[0], rejected=frozen[1]),
+        lengths=PairLengths(chosen=torch.tensor([3]), rejected=torch.tensor([2])),
+        seq_kl=PairValues(chosen=tensor([0.3]), rejected=tensor([0.1])),
+        drift={},
+    )
+    for method in ("dpo", "tdpo1", "tdpo2"):
+        loss_of(method, {"beta": 0.1, "alpha_tdpo2": 0.5}, q).losses.sum().backward()
+    assert [leaf.grad for leaf in frozen] == [None, None]
+    assert policy.chosen.grad is not None

@@ -16,7 +16,7 @@ from torch import Tensor
 from core.domain.alignment import IndexSet
 from core.errors import Invalid
 from worker.align.logps import CHUNK_ROWS, row_chunks, sum_rows, working_dtype
-from worker.align.pooling import FeatureEncoder, pool_features, pool_selected
+from worker.align.pooling import FeatureEncoder, pool_features, pool_selected, top_k_mask
 from worker.align.unembedding import Unembedding
 
 
@@ -77,7 +77,7 @@ def seq_kl_from_hidden(
         )
         for i in row_chunks(len(policy), chunk_rows)
     ]
-    empty = policy.new_zeros(0, dtype=working_dtype(policy.dtype))
+    empty = policy.reshape(-1)[:0].to(working_dtype(policy.dtype))
     return sum_rows(torch.cat(parts) if parts else empty, mask)
 
 
@@ -229,6 +229,7 @@ def feature_divergence(
     """
     if not 1 <= k <= encoder.d_sae:
         raise Invalid(f"k = {k} is outside [1, {encoder.d_sae}].", hint="Choose a smaller k.")
+    reference_means = reference_means.detach()
     pooled = pool_features(hidden=hidden, mask=mask, encoder=encoder)
     selected = top_k_mask(pooled.means, k)
     if index_set is IndexSet.UNION:
@@ -236,7 +237,7 @@ def feature_divergence(
     if held is not None:
         selected |= held
     drifting = pool_selected(
-        hidden=hidden, mask=mask, encoder=encoder, selected=selected, floors=pooled.floors
+        hidden=hidden, mask=mask, encoder=encoder, selected=selected, winners=pooled.winners
     )
     values = [
         _squared_drift(means, reference[columns], None if weights is None else weights[columns]) / k
@@ -245,15 +246,6 @@ def feature_divergence(
     return FeatureDivergence(
         values=torch.stack(values), policy_means=pooled.means, selected=selected
     )
-
-
-def top_k_mask(values: Float[Tensor, "batch d_sae"], k: int) -> Bool[Tensor, "batch d_sae"]:
-    """True on the k largest of each row; of equal values the smaller index goes first."""
-    last = values.topk(k, dim=1).values[:, -1:]
-    above = values > last
-    ties = values == last
-    room = k - above.sum(dim=1, keepdim=True)
-    return above | (ties & (ties.cumsum(dim=1) <= room))
 
 
 def _squared_drift(

@@ -130,7 +130,8 @@ def working_dtype(dtype: torch.dtype) -> torch.dtype:
 
 def _collect(parts: list[Float[Tensor, " _"]], targets: Targets, *, like: Tensor) -> ResponseLogps:
     dtype = working_dtype(like.dtype)
-    flat = torch.cat(parts) if parts else like.new_zeros(0, dtype=dtype)
+    # Without any row it is still a function of the states, so that it can be differentiated.
+    flat = torch.cat(parts) if parts else like.reshape(-1)[:0].to(dtype)
     per_token = flat.new_zeros(targets.mask.shape).masked_scatter(targets.mask, flat)
     return ResponseLogps(
         per_token=per_token,

@@ -30,7 +30,10 @@ class PairValues:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PairLengths:
-    """Response tokens of both answers, each ≥ 1; the end-of-turn token counts if it is a label."""
+    """Response tokens of both answers; the end-of-turn token counts if it is a label.
+
+    An empty answer has a log-probability of 0, and so is its mean.
+    """
 
     chosen: Int[Tensor, " pair"]
     rejected: Int[Tensor, " pair"]
@@ -55,8 +58,7 @@ def dpo_loss(*, policy: PairLogps, reference: PairLogps, beta: float) -> Prefere
         reference: the same under the frozen reference.
         beta: strength of the implicit KL constraint, > 0.
     """
-    chosen = beta * (policy.chosen - reference.chosen)
-    rejected = beta * (policy.rejected - reference.rejected)
+    chosen, rejected = _log_ratios(policy, reference, beta)
     return _preference_loss(chosen=chosen, rejected=rejected, shift=None)
 
 
@@ -73,8 +75,8 @@ def simpo_loss(
         beta: scale of the reward, > 0.
         gamma: target margin, in units of u (not multiplied by beta).
     """
-    chosen = beta * policy.chosen / lengths.chosen
-    rejected = beta * policy.rejected / lengths.rejected
+    chosen = beta * policy.chosen / lengths.chosen.clamp(min=1)
+    rejected = beta * policy.rejected / lengths.rejected.clamp(min=1)
     return _preference_loss(chosen=chosen, rejected=rejected, shift=gamma)
 
 
@@ -91,8 +93,7 @@ def tdpo1_loss(
         seq_kl: S, the sum over response tokens of KL(reference ‖ policy), nats.
         beta: strength of the constraint, > 0.
     """
-    chosen = beta * (policy.chosen - reference.chosen)
-    rejected = beta * (policy.rejected - reference.rejected)
+    chosen, rejected = _log_ratios(policy, reference, beta)
     constraint = beta * (seq_kl.rejected - seq_kl.chosen)
     return _preference_loss(chosen=chosen, rejected=rejected, shift=constraint)
 
@@ -113,8 +114,7 @@ def tdpo2_loss(
         beta: strength of the implicit KL constraint, > 0.
         alpha: weight of the KL difference.
     """
-    chosen = beta * (policy.chosen - reference.chosen)
-    rejected = beta * (policy.rejected - reference.rejected)
+    chosen, rejected = _log_ratios(policy, reference, beta)
     constraint = alpha * beta * (seq_kl.rejected - seq_kl.chosen.detach())
     return _preference_loss(chosen=chosen, rejected=rejected, shift=constraint)
 
@@ -141,10 +141,20 @@ def fpo_loss(
         beta: scale of the reward, > 0.
         alpha: weight of the feature term; its effective weight is alpha · beta.
     """
-    chosen = beta * (policy.chosen - reference.chosen) / lengths.chosen
-    rejected = beta * (policy.rejected - reference.rejected) / lengths.rejected
+    chosen, rejected = _log_ratios(policy, reference, beta)
+    chosen = chosen / lengths.chosen.clamp(min=1)
+    rejected = rejected / lengths.rejected.clamp(min=1)
     drift = feature_divergence.rejected - feature_divergence.chosen.detach()
     return _preference_loss(chosen=chosen, rejected=rejected, shift=alpha * beta * drift)
+
+
+def _log_ratios(
+    policy: PairLogps, reference: PairLogps, beta: float
+) -> tuple[Float[Tensor, " pair"], Float[Tensor, " pair"]]:
+    """β(log πθ − log πref) of both answers; the frozen reference gets no gradient."""
+    chosen = beta * (policy.chosen - reference.chosen.detach())
+    rejected = beta * (policy.rejected - reference.rejected.detach())
+    return chosen, rejected
 
 
 def _preference_loss(

@@ -292,7 +292,7 @@ def _values(values: Float[Tensor, " batch"]) -> PairValues:
 
 
 def _lengths(reading: Reading) -> PairLengths:
-    chosen, rejected = reading.logps.lengths.clamp(min=1).chunk(2)
+    chosen, rejected = reading.logps.lengths.chunk(2)
     return PairLengths(chosen=chosen, rejected=rejected)
 
 

@@ -42,11 +42,11 @@ class Pooled:
 
     Attributes:
         means: mean activation over the rows; 0 for a response without rows.
-        floors: for TopK, each row's k-th largest pre-activation; None otherwise.
+        winners: for TopK, each row's features of the k largest pre-activations; None otherwise.
     """
 
     means: Float[Tensor, "batch d_sae"]
-    floors: Float[Tensor, " row"] | None
+    winners: Int[Tensor, "row k"] | None
 
 
 @torch.no_grad()
@@ -61,18 +61,20 @@ def pool_features(
     owner = mask.nonzero()[:, 0]
     rows = hidden[mask]
     sums = encoder.W_enc.new_zeros(len(mask), encoder.d_sae)
-    floors = []
+    winners = []
     for start in range(0, len(rows), chunk_rows):
         piece = slice(start, start + chunk_rows)
         pre = torch.addmm(encoder.b_enc, rows[piece].to(sums.dtype), encoder.W_enc)
-        floor = None if encoder.top_k is None else _floor(pre, encoder.top_k)
-        gate = _gate(pre, threshold=encoder.threshold, floor=floor)
+        gate = _gate(pre, threshold=encoder.threshold)
+        if encoder.top_k is not None:
+            largest = top_k_mask(pre, min(encoder.top_k, encoder.d_sae))
+            winners.append(largest.nonzero()[:, 1].reshape(len(pre), -1))
+            gate &= largest
         sums.index_add_(0, owner[piece], pre.mul_(gate))
-        floors.append(floor)
     lengths = mask.sum(dim=1, keepdim=True).clamp(min=1)
     return Pooled(
         means=sums / lengths,
-        floors=None if encoder.top_k is None else _concatenate(floors, like=sums),
+        winners=None if encoder.top_k is None else _concatenate(winners, owner, encoder.top_k),
     )
 
 
@@ -82,7 +84,7 @@ def pool_selected(
     mask: Bool[Tensor, "batch pos"],
     encoder: FeatureEncoder,
     selected: Bool[Tensor, "batch d_sae"],
-    floors: Float[Tensor, " row"] | None,
+    winners: Int[Tensor, "row k"] | None,
 ) -> list[Float[Tensor, " _"]]:
     """Pooled activations of each response's selected features, in index order, with gradient.
 
@@ -91,36 +93,40 @@ def pool_selected(
     """
     lengths = mask.sum(dim=1).tolist()
     row_parts = torch.split(hidden[mask], lengths)
-    floor_parts = [None] * len(lengths) if floors is None else torch.split(floors, lengths)
+    won = [None] * len(lengths) if winners is None else torch.split(winners, lengths)
     return [
-        _PooledColumns.apply(rows, columns.nonzero()[:, 0], floor, encoder)  # type: ignore[no-untyped-call]
-        for rows, columns, floor in zip(row_parts, selected, floor_parts, strict=True)
+        _PooledColumns.apply(rows, columns.nonzero()[:, 0], mine, encoder)  # type: ignore[no-untyped-call]
+        for rows, columns, mine in zip(row_parts, selected, won, strict=True)
     ]
 
 
-def _floor(pre: Float[Tensor, "row d_sae"], k: int) -> Float[Tensor, " row"]:
-    return pre.topk(min(k, pre.shape[1]), dim=1).values[:, -1]
+def top_k_mask(values: Float[Tensor, "batch d_sae"], k: int) -> Bool[Tensor, "batch d_sae"]:
+    """True on the k largest of each row; of equal values the smaller index goes first."""
+    last = values.topk(k, dim=1).values[:, -1:]
+    above = values > last
+    ties = values == last
+    room = k - above.sum(dim=1, keepdim=True)
+    return above | (ties & (ties.cumsum(dim=1) <= room))
 
 
 def _concatenate(
-    parts: list[Float[Tensor, " _"] | None], *, like: Tensor
-) -> Float[Tensor, " rows"]:
-    kept = [part for part in parts if part is not None]
-    return torch.cat(kept) if kept else like.new_zeros(0)
+    parts: list[Int[Tensor, "_ k"]], owner: Int[Tensor, " row"], k: int
+) -> Int[Tensor, "rows k"]:
+    return torch.cat(parts) if parts else owner.new_zeros(0, k)
 
 
 def _gate(
-    pre: Float[Tensor, "row feature"],
-    *,
-    threshold: Float[Tensor, " feature"] | None,
-    floor: Float[Tensor, " row"] | None,
+    pre: Float[Tensor, "row feature"], *, threshold: Float[Tensor, " feature"] | None
 ) -> Bool[Tensor, "row feature"]:
-    gate = pre > 0
-    if threshold is not None:
-        gate &= pre > threshold
-    if floor is not None:
-        gate &= pre >= floor[:, None]
-    return gate
+    return pre > 0 if threshold is None else (pre > 0) & (pre > threshold)
+
+
+def _among(
+    winners: Int[Tensor, "row k"], columns: Int[Tensor, " feature"], d_sae: int
+) -> Bool[Tensor, "row feature"]:
+    """Whether each column is one of a row's winners."""
+    won = torch.zeros(len(winners), d_sae, dtype=torch.bool, device=winners.device)
+    return won.scatter_(1, winners, True)[:, columns]
 
 
 class _PooledColumns(torch.autograd.Function):
@@ -134,13 +140,15 @@ class _PooledColumns(torch.autograd.Function):
         ctx: Any,
         rows: Float[Tensor, "row d_in"],
         columns: Int[Tensor, " feature"],
-        floor: Float[Tensor, " row"] | None,
+        winners: Int[Tensor, "row k"] | None,
         encoder: FeatureEncoder,
     ) -> Float[Tensor, " feature"]:
         weight = encoder.W_enc[:, columns]
         pre = torch.addmm(encoder.b_enc[columns], rows.to(weight.dtype), weight)
         threshold = None if encoder.threshold is None else encoder.threshold[columns]
-        gate = _gate(pre, threshold=threshold, floor=floor)
+        gate = _gate(pre, threshold=threshold)
+        if winners is not None:
+            gate &= _among(winners, columns, encoder.d_sae)
         ctx.save_for_backward(gate, columns)
         ctx.encoder = encoder
         ctx.row_dtype = rows.dtype

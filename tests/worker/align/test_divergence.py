@@ -258,3 +258,30 @@ def test_k_outside_the_sae_is_refused(k):
             encoder=sae,
             k=k,
         )
+
+
+def test_equal_pre_activations_compete_by_index_in_both_passes():
+    sae = FeatureEncoder(
+        W_enc=torch.zeros(4, 6, dtype=F64), b_enc=torch.ones(6, dtype=F64), top_k=2
+    )
+    hidden = random(1, 3, 4, seed=1).requires_grad_()
+    found = feature_divergence(
+        hidden=hidden,
+        mask=torch.ones(1, 3, dtype=torch.bool),
+        reference_means=torch.zeros(1, 6, dtype=F64),
+        encoder=sae,
+        k=6,
+    )
+    assert found.policy_means.tolist() == [[1.0, 1.0, 0.0, 0.0, 0.0, 0.0]]
+    torch.testing.assert_close(found.values, torch.tensor([2 / 6], dtype=F64))
+
+
+def test_a_reference_that_could_learn_gets_no_gradient():
+    reference = random(2, 12, seed=3).abs().requires_grad_()
+    hidden = random(2, 5, 4, seed=4).requires_grad_()
+    found = feature_divergence(
+        hidden=hidden, mask=MASK, reference_means=reference, encoder=encoder("relu"), k=3
+    )
+    found.values.sum().backward()
+    assert reference.grad is None
+    assert hidden.grad is not None

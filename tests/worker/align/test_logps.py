@@ -90,9 +90,13 @@ def test_logits_outside_the_mask_may_be_anything(targets):
 
 def test_an_empty_response_sums_to_zero():
     targets = Targets(ids=torch.zeros(1, 3, dtype=torch.int64), mask=torch.zeros(1, 3).bool())
-    got = response_logps(logits=random_rows(1, 3, 5, seed=0), targets=targets)
+    logits = random_rows(1, 3, 5, seed=0).requires_grad_()
+    got = response_logps(logits=logits, targets=targets)
     assert got.summed.tolist() == [0.0]
     assert got.lengths.tolist() == [0]
+    got.summed.sum().backward()  # a batch of nothing is a step of nothing, not an error
+    assert logits.grad is not None
+    assert not logits.grad.any()
 
 
 def test_extreme_logits_stay_finite():
