@@ -9,12 +9,17 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session as Session  # named by the services, which know no SQL
 
 from core.db.url import hide_password, sqlalchemy_url
-from core.errors import DatabaseUnavailable, DiskFull, SparsightError
+from core.errors import DatabaseUnavailable, DiskFull, Invalid, SparsightError
 
 SessionScope = Callable[[], AbstractContextManager[Session]]
 
 _GONE = ("08", "57P", "53300", "25P03")  # lost, shutting down, too many clients, idle too long
 _FULL = ("53100",)
+_UNSTORABLE = (  # text that PostgreSQL keeps in no column: NUL, half of a surrogate pair
+    psycopg.errors.UntranslatableCharacter,
+    psycopg.errors.CharacterNotInRepertoire,
+    psycopg.errors.InvalidTextRepresentation,
+)
 
 
 def make_engine(url: str, *, pool_size: int = 10) -> Engine:
@@ -34,6 +39,7 @@ def session_scope(engine: Engine) -> SessionScope:
     Raises (inside the block's end):
         DatabaseUnavailable: the server is gone.
         DiskFull: its disk is full.
+        Invalid: a text or number that no column holds.
     """
 
     @contextmanager
@@ -51,8 +57,15 @@ def session_scope(engine: Engine) -> SessionScope:
 
 
 def _named(error: DBAPIError | psycopg.Error) -> SparsightError | None:
-    """The product's own error for a failure of the machine; None for a fault of the program."""
+    """The product's own error for what machine or caller did; None for a fault of the program."""
     origin = error.orig if isinstance(error, DBAPIError) else error
+    if isinstance(origin, psycopg.errors.NumericValueOutOfRange):
+        return Invalid("A number is too large to be stored.", hint="Use a smaller number.")
+    if isinstance(origin, _UNSTORABLE) or type(origin) is psycopg.DataError:
+        return Invalid(
+            "A text holds a character that cannot be stored: NUL, or half of a surrogate pair.",
+            hint="Remove the character.",
+        )
     if not isinstance(
         origin, psycopg.OperationalError | psycopg.errors.IdleInTransactionSessionTimeout
     ):

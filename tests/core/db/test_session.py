@@ -7,7 +7,7 @@ from sqlalchemy.exc import OperationalError, ProgrammingError
 
 from core.db.repositories import catalog
 from core.db.session import make_engine, session_scope
-from core.errors import DatabaseUnavailable, DiskFull, NotFound
+from core.errors import DatabaseUnavailable, DiskFull, Invalid, NotFound
 from tests.support.builders import save_sample_model
 
 
@@ -44,6 +44,20 @@ def test_a_full_disk_is_named(engine, wrapped):
     error = OperationalError("INSERT", {}, full) if wrapped else full
     with pytest.raises(DiskFull, match="nothing of this step was stored"), session_scope(engine)():
         raise error
+
+
+@pytest.mark.parametrize(
+    ("query", "value", "message"),
+    [
+        ("SELECT CAST(:value AS jsonb)", '"\\u0000"', "NUL"),
+        ("SELECT CAST(:value AS jsonb)", '"\\ud800"', "surrogate"),
+        ("SELECT CAST(:value AS text)", "a\0b", "NUL"),
+        ("SELECT CAST(:value AS bigint)", 10**30, "too large"),
+    ],
+)
+def test_what_no_column_holds_is_the_callers_to_mend(engine, query, value, message):
+    with pytest.raises(Invalid, match=message), session_scope(engine)() as session:
+        session.execute(text(query), {"value": value})
 
 
 def test_a_fault_of_the_program_keeps_its_own_error(engine):
