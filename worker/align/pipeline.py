@@ -39,6 +39,7 @@ from worker.align.reference_cache import (
     data_digest,
     missing_shards,
     plan_reference,
+    remove_damaged,
     verify_reference,
 )
 from worker.align.storage import canonical, disk_errors, new_folder
@@ -300,6 +301,9 @@ def _grow(
     stage: Stage,
     pad_id: int,
 ) -> None:
+    if stage.accelerator.is_main_process and (damaged := remove_damaged(plan)):
+        stage.observer.log(f"Damaged shards of the reference are computed again: {len(damaged)}.")
+    stage.accelerator.wait_for_everyone()
     missing = missing_shards(plan)
     total = len(encoded)
     done = total - min(total, len(missing) * plan.shard_pairs)

@@ -9,7 +9,8 @@ Two kinds of parts, each in its own folder named by a hash of everything that de
 
 Token ids and response masks are what tokenizer, template and truncation made of the data, so they
 stand for all four. Runs and methods share parts; a part grows by shards, and a run that was
-stopped goes on after the last whole one.
+stopped goes on after the last whole one. Each shard holds the digest of its numbers, so one that a
+disk or a person has changed is found, wherever in it, and computed again.
 """
 
 import hashlib
@@ -30,9 +31,9 @@ from worker.align.data.pairs import TokenPair, chunks, collate_pairs
 from worker.align.losses import PairLogps
 from worker.align.policy import Reading, read_batch
 from worker.align.pooling import pool_features
-from worker.align.storage import canonical, folder_bytes, save_tensors
+from worker.align.storage import canonical, folder_bytes, is_sound, save_tensors
 
-FORMAT = 1  # grows when the meaning of a stored number changes
+FORMAT = 2  # grows when the meaning of a stored number changes
 SHARD_PAIRS = 256
 _SAMPLE = 3
 _TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-3, torch.bfloat16: 5e-2}
@@ -111,6 +112,15 @@ def missing_shards(plan: ReferencePlan) -> list[int]:
         for shard in range(plan.n_shards)
         if not all((folder / _file(shard)).is_file() for folder in plan.folders)
     ]
+
+
+def remove_damaged(plan: ReferencePlan) -> list[Path]:
+    """Shards that do not hold what was written; they are removed, so they count as missing."""
+    found = [folder / _file(shard) for folder in plan.folders for shard in range(plan.n_shards)]
+    damaged = [path for path in found if path.is_file() and not is_sound(path)]
+    for path in damaged:
+        path.unlink(missing_ok=True)
+    return damaged
 
 
 @torch.no_grad()

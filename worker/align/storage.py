@@ -1,6 +1,7 @@
 """Files that appear whole or not at all, and a full disk told in our words."""
 
 import errno
+import hashlib
 import json
 import os
 import shutil
@@ -8,12 +9,14 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from safetensors import SafetensorError
+import torch
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from core.errors import DiskFull
 
+_DIGEST = "sha256"  # in the header of a file of tensors
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
@@ -33,13 +36,32 @@ def disk_errors(path: Path) -> Iterator[None]:
 
 
 def save_tensors(tensors: Mapping[str, Tensor], path: Path, *, header: Mapping[str, str]) -> None:
-    """A safetensors file, written beside its place and moved there."""
+    """A safetensors file with its tensors' digest, written beside its place and moved there."""
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         dense = {name: tensor.contiguous().cpu() for name, tensor in tensors.items()}
-        save_file(dense, partial, metadata=dict(header))
+        save_file(dense, partial, metadata={**header, _DIGEST: tensors_digest(dense)})
         partial.replace(path)
+
+
+def is_sound(path: Path) -> bool:
+    """Whether a file of ``save_tensors`` is there and holds what was written, bit for bit."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            return bool((file.metadata() or {}).get(_DIGEST) == tensors_digest(tensors))
+    except (SafetensorError, OSError):  # not there, torn or unreadable
+        return False
+
+
+def tensors_digest(tensors: Mapping[str, Tensor]) -> str:
+    """sha256 over names, formats, shapes and bytes of tensors."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.contiguous().flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def save_text(text: str, path: Path) -> None:

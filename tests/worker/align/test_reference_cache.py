@@ -26,8 +26,11 @@ from worker.align.reference_cache import (
     build_reference,
     missing_shards,
     plan_reference,
+    remove_damaged,
     verify_reference,
 )
+from worker.align.training.metrics import read_metrics
+from worker.align.training.observer import METRICS
 
 F64 = torch.float64
 
@@ -177,6 +180,33 @@ def test_a_tampered_feature_is_noticed(tmp_path):
     save_file(shard, path)
     with pytest.raises(Invalid, match="1-tiny"):
         world.verify()
+
+
+@pytest.mark.parametrize("harm", ["flipped bit", "torn", "empty"])
+def test_a_damaged_shard_is_found_wherever_it_is_hurt_and_computed_again(tmp_path, harm):
+    world = World(tmp_path, n_pairs=6)
+    world.build()
+    path = world.plan.features["1-tiny"] / "000001.safetensors"
+    whole = path.read_bytes()
+    numbers = {name: tensor.clone() for name, tensor in load_file(path).items()}
+    flipped = whole[:-3] + bytes([whole[-3] ^ 1]) + whole[-2:]
+    path.write_bytes({"flipped bit": flipped, "torn": whole[:-40], "empty": b""}[harm])
+    assert remove_damaged(world.plan) == [path]
+    assert missing_shards(world.plan) == [1]
+    world.build()
+    assert all(torch.equal(numbers[name], again) for name, again in load_file(path).items())
+    assert remove_damaged(world.plan) == []
+
+
+def test_a_run_mends_the_damaged_cache_that_it_finds(tmp_path):
+    run_tiny(tiny_spec({"max_steps": 1}), tmp_path / "one")
+    for path in (tmp_path / "reference").rglob("*.safetensors"):
+        path.write_bytes(path.read_bytes()[:-8])
+    sink = Recorder()
+    run_tiny(tiny_spec({"max_steps": 1}), tmp_path / "two", sink=sink)
+    assert any("Damaged shards" in line for line in sink.lines)
+    losses = [read_metrics(tmp_path / run / METRICS)[-1]["loss"] for run in ("one", "two")]
+    assert losses[0] == losses[1]
 
 
 def test_a_second_run_with_another_method_computes_nothing_again(tmp_path):

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from worker.align.data.pairs import TokenBatch, TokenPair, TokenSequence, collate
 from worker.align.logps import CHUNK_ROWS, row_chunks
 from worker.align.reference_cache import FORMAT, ReferenceModel, data_digest
-from worker.align.storage import canonical, save_tensors
+from worker.align.storage import canonical, is_sound, save_tensors
 from worker.align.unembedding import Unembedding
 
 _BATCH_SEQUENCES = 4
@@ -100,7 +100,7 @@ def make_probe(
     )
     path = root / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.safetensors"
     probe = Probe(sequences=sequences, rows=rows, reference_logp=torch.zeros(0, 0), pad_id=pad_id)
-    if not path.is_file():
+    if not is_sound(path):
         parts = [
             _forward(policy, probe, slice(i, i + _BATCH_SEQUENCES), device, _log_softmax)
             for i in range(0, len(sequences), _BATCH_SEQUENCES)
