@@ -176,11 +176,17 @@ class Loop:
         return bool(self._accelerator.reduce(votes, reduction="sum").item() > 0)
 
     def evaluation(self, evaluate: Evaluate, step: int) -> dict[str, float]:
-        """What the evaluation measures, in evaluation mode, with its duration."""
+        """What the evaluation measures, in evaluation mode, with its duration.
+
+        Raises:
+            TrainingDiverged: a number is not finite.
+        """
         started = time.monotonic()
         self.policy.eval()
         with torch.no_grad():
             values = evaluate(self.policy, step)
+        for name, value in values.items():
+            _finite(value, f"{name.removeprefix('eval_')} of the evaluation", step)
         return values | {"eval_runtime": time.monotonic() - started}
 
     def step(self, step: int) -> dict[str, float]:
@@ -195,9 +201,9 @@ class Loop:
         set_learning_rate(self._optimizer, rate)
         with memory_errors("training"):
             sums = self._accumulate(items)
-            loss = _finite(sums.mean("loss"), "loss", step)
+            loss, *_ = [_finite(sums.mean(name), name, step + 1) for name in sums.names]
             limit = self._spec.optimizer.max_grad_norm or math.inf
-            norm = _finite(clip_gradients(self.policy, limit), "gradient", step)
+            norm = _finite(clip_gradients(self.policy, limit), "gradient", step + 1)
             self._optimizer.step()
             self._optimizer.zero_grad(set_to_none=True)
         return {
@@ -291,7 +297,7 @@ def _finite(value: float, what: str, step: int) -> float:
     if math.isfinite(value):
         return value
     raise TrainingDiverged(
-        f"The {what} of step {step + 1} is not finite; the weights were left as they were.",
+        f"The {what} is not finite (step {step}); the last checkpoint is kept.",
         hint="Lower the learning rate or beta, or train in float32; resuming starts from the "
         "last checkpoint.",
     )

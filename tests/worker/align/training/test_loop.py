@@ -183,6 +183,14 @@ def test_a_loss_that_is_not_finite_stops_the_run_with_a_word_on_how_to_mend_it(t
     assert "learning rate" in caught.value.hint
 
 
+def test_an_evaluation_that_is_not_finite_stops_the_run_before_its_last_checkpoint(tmp_path):
+    spec = tiny_spec({"optimizer": {"learning_rate": 1e200, "warmup_steps": 0}, "max_steps": 1})
+    with pytest.raises(TrainingDiverged, match=r"evaluation is not finite \(step 1\)"):
+        run_tiny(spec, tmp_path / "run")
+    assert [row["step"] for row in trajectory(tmp_path / "run")] == [0]
+    assert not (tmp_path / "run" / "model").exists()
+
+
 def test_no_held_out_part_means_no_held_out_numbers(tmp_path):
     run_tiny(tiny_spec({"max_steps": 1}), tmp_path / "run", data=tiny_pairs(n_held_out=0))
     assert not any("loss" in name for name in trajectory(tmp_path / "run")[0])
