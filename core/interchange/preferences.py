@@ -6,6 +6,7 @@ pairwise feedback, Anthropic HH. The format is recognised row by row.
 
 import hashlib
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -36,14 +37,17 @@ from core.interchange.turns import (
 
 _EVAL_SPLITS = {
     "eval",
+    "evaluation",
     "test",
     "validation",
     "valid",
+    "val",
     "dev",
-    "test_prefs",
-    "test_sft",
-    "held_out",
+    "held",
+    "heldout",
 }
+_SPLITS = {"train", "training", *_EVAL_SPLITS}
+_FIRST_WORD = re.compile(r"[a-z]+")
 
 Triple = tuple[tuple[Turn, ...], tuple[Turn, ...], tuple[Turn, ...]]
 
@@ -175,8 +179,20 @@ def _explicit(prompt: object, chosen: object, rejected: object) -> Triple:
         )
     answers = parse_messages(chosen, field="chosen"), parse_messages(rejected, field="rejected")
     if all(answer and answer[0].role is not Role.ASSISTANT for answer in answers):
-        return _split_shared(*answers)  # UltraFeedback-binarized: prompt is repeated in both
+        found = _split_shared(*answers)  # UltraFeedback-binarized: prompt is repeated in both
+        _check_repeated(prompt, found[0])
+        return found
     return _prompt(prompt), *answers
+
+
+def _check_repeated(prompt: object, shared: tuple[Turn, ...]) -> None:
+    """Refuse a prompt that has nothing to do with what both conversations begin with."""
+    asked = " ".join(" ".join(t.content for t in _prompt(prompt)).split())
+    said = [" ".join(turn.content.split()) for turn in shared if turn.role is Role.USER]
+    if not any(text in asked or asked in text for text in said):
+        raise RowRejected(
+            RejectReason.NO_SHARED_PROMPT, "The prompt is not what the conversations begin with."
+        )
 
 
 def _prompt(prompt: object) -> tuple[Turn, ...]:
@@ -267,17 +283,24 @@ def _check_new(pair: PreferencePair, seen: dict[tuple[str, str, str], int]) -> N
 
 
 def split_of(row: Row, turns: tuple[Turn, ...], held_out_share: float) -> Split:
-    """The split that a row or its file names, or else the one its prompt's hash falls into.
+    """The split that a row, its file or a folder above it names, or else its prompt's hash.
 
-    >>> row = Row(number=0, value={}, preview="", part="test_prefs-00000-of-00001")
+    >>> row = Row(number=0, value={}, preview="", part="data/test_prefs-00000-of-00001")
     >>> split_of(row, (), 0.0).value
     'eval'
     """
     named = row.value.get("split") if isinstance(row.value, Mapping) else None
+    words = [_first_word(name) for name in reversed(row.part.split("/"))]
+    word = next((word for word in words if word in _SPLITS), None)
     if isinstance(named, str):
-        return Split.EVAL if named.lower() in _EVAL_SPLITS else Split.TRAIN
-    if row.part.split("-")[0].lower() in _EVAL_SPLITS:
-        return Split.EVAL
+        word = _first_word(named)
+    if word is not None:
+        return Split.EVAL if word in _EVAL_SPLITS else Split.TRAIN
     digest = hashlib.sha256(turns_key(turns).encode()).digest()
     position = int.from_bytes(digest[:8], "big") / 2**64
     return Split.EVAL if position < held_out_share else Split.TRAIN
+
+
+def _first_word(name: str) -> str:
+    found = _FIRST_WORD.match(name.lower())
+    return found.group() if found else ""

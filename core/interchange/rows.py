@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from io import TextIOWrapper
@@ -11,6 +12,7 @@ from core.errors import Invalid, NotFound
 
 _PREVIEW_CHARACTERS = 240
 _ENDINGS = (".jsonl", ".jsonl.gz", ".json", ".parquet", ".arrow")
+_BROKEN = "surrogateescape"
 _BOOKKEEPING = {"dataset_info.json", "dataset_infos.json", "state.json", "dataset_dict.json"}
 
 
@@ -22,8 +24,8 @@ class Row:
         value: what the row holds; None where ``problem`` says why it could not be read.
         preview: the beginning of the row as text, safe to store and show.
         problem: why the row could not be read; empty where it could.
-        part: name of the file or of its folder where that may name a split, e.g.
-            ``test_prefs-00000-of-00001`` or ``test``; empty for rows that came without a file.
+        part: path of the file below the folder that was named, without its ending, which may name
+            a split, e.g. ``data/test_prefs-00000-of-00001``; empty for rows without a file.
     """
 
     number: int
@@ -46,7 +48,8 @@ def read_rows(path: Path) -> Iterator[Row]:
     files = _files(path)
     number = 0
     for file in files:
-        part = file.parent.name if file.suffix == ".arrow" else file.name.split(".")[0]
+        place = file.relative_to(path) if path.is_dir() else Path(file.name)
+        part = place.with_name(place.name.split(".")[0]).as_posix()
         for value, problem, preview in _read_file(file):
             yield Row(
                 number=number,
@@ -103,15 +106,21 @@ def _read_json_lines(path: Path) -> Iterator[tuple[object, str, str]]:
             for line in lines:
                 if line.strip():
                     yield _parse(line)
-    except (gzip.BadGzipFile, EOFError) as error:
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise Invalid(f"{path.name} is not a whole gzip file: {error}.") from error
 
 
 def _open_text(path: Path) -> TextIOWrapper:
-    """A text file, unpacked; a byte-order mark and broken bytes do not stop it."""
+    """A text file, unpacked. Bytes that are no text become characters that no row may hold."""
     if path.suffix == ".gz":
-        return gzip.open(path, "rt", encoding="utf-8-sig", errors="replace")
-    return path.open(encoding="utf-8-sig", errors="replace")
+        return gzip.open(path, "rt", encoding="utf-8-sig", errors=_BROKEN)
+    return path.open(encoding=_encoding(path), errors=_BROKEN)
+
+
+def _encoding(path: Path) -> str:
+    """UTF-8, or UTF-16 where a byte-order mark says so, as shells of Windows write it."""
+    with path.open("rb") as file:
+        return "utf-16" if file.read(2) in {b"\xff\xfe", b"\xfe\xff"} else "utf-8-sig"
 
 
 def _parse(line: str) -> tuple[object, str, str]:
@@ -125,7 +134,8 @@ def _parse(line: str) -> tuple[object, str, str]:
 
 
 def _read_json(path: Path) -> Iterator[tuple[object, str, str]]:
-    text = path.read_text(encoding="utf-8-sig", errors="replace")
+    with _open_text(path) as file:
+        text = file.read()
     document, problem, preview = _parse(text)
     if problem:
         yield from _read_json_lines(path)  # many tools name JSON lines .json
@@ -145,7 +155,7 @@ def _read_parquet(path: Path) -> Iterator[tuple[object, str, str]]:
         for batch in batches:
             for value in batch.to_pylist():
                 yield value, "", _preview(value)
-    except (arrow.ArrowInvalid, OSError) as error:
+    except (arrow.ArrowException, OSError) as error:
         raise Invalid(f"{path.name} is not a Parquet file: {error}.") from error
 
 
@@ -157,7 +167,7 @@ def _read_arrow(path: Path) -> Iterator[tuple[object, str, str]]:
             for batch in batches:
                 for value in batch.to_pylist():
                     yield value, "", _preview(value)
-    except (arrow.ArrowInvalid, OSError) as error:
+    except (arrow.ArrowException, OSError) as error:
         raise Invalid(f"{path.name} is not an Arrow stream: {error}.") from error
 
 

@@ -15,6 +15,7 @@ _ROLES = {
     "gpt": Role.ASSISTANT,
     "bot": Role.ASSISTANT,
 }
+_UNENCODABLE = re.compile("[\ud800-\udfff]")
 _HH_TURN = re.compile(r"\n\n(Human|Assistant):")
 
 
@@ -71,11 +72,14 @@ def shared_turns(one: Sequence[Turn], other: Sequence[Turn]) -> int:
 
 
 def check_prompt(prompt: tuple[Turn, ...]) -> None:
-    """Refuse a prompt that is empty or does not end with the user's turn."""
+    """Refuse a prompt that is empty, has an empty turn or does not end with the user's turn."""
     if not any(turn.content.strip() for turn in prompt if turn.role is Role.USER):
         raise RowRejected(RejectReason.EMPTY_PROMPT, "The prompt has no text by the user.")
     if prompt[-1].role is not Role.USER:
         raise RowRejected(RejectReason.WRONG_TURN_ORDER, "The prompt does not end with the user.")
+    for number, turn in enumerate(prompt):
+        if not turn.content.strip() and turn.role is not Role.SYSTEM:
+            raise RowRejected(RejectReason.EMPTY_PROMPT, f"prompt[{number}] has no text.")
     check_alternation(prompt)
 
 
@@ -101,7 +105,7 @@ def _parse_message(message: object, *, field: str) -> Turn:
     if not isinstance(message, Mapping):
         raise RowRejected(RejectReason.WRONG_TYPE, f"{field} is not a message.")
     role = message.get("role", message.get("from"))
-    content = message.get("content", message.get("value"))
+    content = _joined(message.get("content", message.get("value")))
     if role is None or content is None:
         raise RowRejected(RejectReason.MISSING_FIELD, f"{field} lacks its role or content.")
     if not isinstance(content, str):
@@ -112,10 +116,19 @@ def _parse_message(message: object, *, field: str) -> Turn:
     return Turn(role=known, content=_checked(content, field=f"{field}.content"))
 
 
+def _joined(content: object) -> object:
+    """The text of a content that is given in parts, if all of them are text; else what it was."""
+    if not isinstance(content, list) or not content:
+        return content
+    texts = [part.get("text") if isinstance(part, Mapping) else None for part in content]
+    return "".join(map(str, texts)) if all(isinstance(text, str) for text in texts) else content
+
+
 def _checked(text: str, *, field: str) -> str:
     """Text that can be encoded and stored; half of a surrogate pair and NUL cannot."""
-    if "\0" in text or any("\ud800" <= char <= "\udfff" for char in text):
+    if "\0" in text or _UNENCODABLE.search(text):
         raise RowRejected(
-            RejectReason.BROKEN_TEXT, f"{field} holds half a character or a NUL character."
+            RejectReason.BROKEN_TEXT,
+            f"{field} holds a NUL character, half a character, or bytes that are not UTF-8.",
         )
     return text

@@ -40,6 +40,11 @@ FORMATS: dict[str, dict[str, Any]] = {
         "score_chosen": 8.5,
         "score_rejected": 6.0,
     },
+    "messages in parts": {
+        "prompt": [{"role": "user", "content": [{"type": "text", "text": ASK}]}],
+        "chosen": [says(YES)],
+        "rejected": [says(NO)],
+    },
     "halos, A is better": {
         "type": "pairwise_feedback",
         "prompt": [user(ASK)],
@@ -140,6 +145,48 @@ def test_a_bad_row_is_refused_with_its_reason(reason):
     assert found.rejected[0].detail.endswith(".")
     assert found.rejected[0].preview
     found.rejected[0].preview.encode()
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        (
+            {
+                "prompt": "Who wrote Faust?",
+                "chosen": [user(ASK), says(YES)],
+                "rejected": [user(ASK), says(NO)],
+            },
+            RejectReason.NO_SHARED_PROMPT,
+        ),
+        (
+            {
+                "prompt": [user(ASK), says("Pardon?"), user(" ")],
+                "chosen": [says(YES)],
+                "rejected": [says(NO)],
+            },
+            RejectReason.EMPTY_PROMPT,
+        ),
+        (
+            {
+                "prompt": [user(ASK), {"role": "tool", "content": "42"}],
+                "chosen": [says(YES)],
+                "rejected": [says(NO)],
+            },
+            RejectReason.UNKNOWN_ROLE,
+        ),
+        (
+            {
+                "prompt": [{"role": "user", "content": [{"type": "image"}]}],
+                "chosen": [says(YES)],
+                "rejected": [says(NO)],
+            },
+            RejectReason.WRONG_TYPE,
+        ),
+    ],
+    ids=["another prompt than its conversations", "an empty last turn", "a tool turn", "an image"],
+)
+def test_a_prompt_that_is_none_is_refused(row, reason):
+    assert [refused.reason for refused in parse(row).rejected] == [reason]
 
 
 def test_every_reason_is_tested():

@@ -45,6 +45,41 @@ def test_a_byte_order_mark_and_broken_bytes_do_not_stop_the_reader(tmp_path):
     assert [row.reason for row in found.rejected] == [RejectReason.NOT_JSON]
 
 
+def test_bytes_that_are_no_text_are_refused_and_not_replaced(tmp_path):
+    path = tmp_path / "pairs.jsonl"
+    path.write_bytes(
+        json.dumps({**PAIR, "prompt": "Caf\xe9?"}, ensure_ascii=False).encode("latin1")
+    )
+    (row,) = read_preferences(path).rejected
+    assert row.reason is RejectReason.BROKEN_TEXT
+    assert "UTF-8" in row.detail
+    row.preview.encode()  # can be stored and shown
+
+
+def test_a_file_of_a_windows_shell_is_read(tmp_path):
+    path = tmp_path / "pairs.jsonl"
+    path.write_bytes(f"{json.dumps(PAIR)}\r\n{json.dumps(OTHER)}\r\n".encode("utf-16"))
+    assert len(read_preferences(path).pairs) == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "split"),
+    [
+        ("data/test_gen-00000-of-00001.parquet", Split.EVAL),
+        ("data/train_sft-00000-of-00001.parquet", Split.TRAIN),
+        ("default/validation/0000.parquet", Split.EVAL),
+        ("default/train/0000.parquet", Split.TRAIN),
+        ("dev.set.parquet", Split.EVAL),
+    ],
+)
+def test_a_file_or_its_folder_names_the_split(tmp_path, name, split):
+    path = tmp_path / "test-of-names" / name
+    path.parent.mkdir(parents=True)
+    parquet.write_table(arrow.Table.from_pylist([PAIR]), path)
+    (pair,) = read_preferences(tmp_path / "test-of-names", held_out_share=0.0).pairs
+    assert pair.split is split
+
+
 def test_json_lines_may_be_packed(tmp_path):
     path = tmp_path / "train.jsonl.gz"
     path.write_bytes(gzip.compress((json.dumps(PAIR) + "\n").encode()))
