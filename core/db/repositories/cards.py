@@ -1,6 +1,6 @@
 """Rows of the catalog as cards: models, SAEs and harvests as pages name them."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Row, Select, select
 
@@ -10,7 +10,10 @@ from core.domain.harvest import HarvestInfo
 from core.domain.sae import SaeKind, SaeSource
 from core.domain.views import SaeCard
 
-AnyRow = Row[*tuple[Any, ...]]
+if TYPE_CHECKING:
+    AnyRow = Row[*tuple[Any, ...]]
+else:  # from Python 3.13 on, the checker of types at run time refuses an unpacked tuple here
+    AnyRow = Row
 
 HARVEST_COLUMNS = (
     Harvest.id.label("harvest_id"),
