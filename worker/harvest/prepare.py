@@ -117,9 +117,9 @@ def _tokenised(spec: HarvestSpec, job: JobContext, loaded: LoadedModel) -> Corpu
 
     def on_batch(n_tokens: int) -> None:
         job.check()
-        job.progress(
-            done=n_tokens, total=spec.corpus.max_tokens, unit="tokens", phase="reading the corpus"
-        )
+        total = spec.corpus.max_tokens
+        done = n_tokens if total is None else min(n_tokens, total)  # the last document goes beyond
+        job.progress(done=done, total=total, unit="tokens", phase="reading the corpus")
 
     store = write_corpus(corpus.documents(), cutting, job.work_dir / "corpus", on_batch=on_batch)
     job.finish_item("corpus", _FACTS.dump_json(store.facts).decode())
