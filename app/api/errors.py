@@ -10,7 +10,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 
-from app.services.problems import FieldProblem, FieldsInvalid
+from app.services.problems import FieldProblem, FieldsChanged, FieldsInvalid
 from core import errors
 
 # The nearest class in an error's ancestry decides.
@@ -104,7 +104,7 @@ def error_response(
 def respond(request: Request, error: Exception) -> JSONResponse:
     """The answer to any error of an API request."""
     if isinstance(error, errors.SparsightError):
-        problems = error.problems if isinstance(error, FieldsInvalid) else ()
+        problems = error.problems if isinstance(error, FieldsInvalid | FieldsChanged) else ()
         return error_response(
             request,
             status_of(error),

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from pydantic import ValidationError
 
-from core.errors import Invalid
+from core.errors import Conflict, Invalid
 
 _HINTS = {
     "extra_forbidden": "Remove it or mend its name.",
@@ -74,3 +74,15 @@ class FieldsInvalid(Invalid):
         more = f" And {len(problems) - 1} more." if len(problems) > 1 else ""
         place = f"{first.path}: " if first.path else ""
         super().__init__(f"{place}{first.message}{more}", hint=first.hint)
+
+
+class FieldsChanged(Conflict):
+    """Fields of something that changed while it was written; each problem has the present value.
+
+    Attributes:
+        problems: one or more, in the order of the fields.
+    """
+
+    def __init__(self, message: str, /, *, hint: str, problems: tuple[FieldProblem, ...]) -> None:
+        self.problems = problems
+        super().__init__(message, hint=hint)

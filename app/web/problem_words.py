@@ -130,15 +130,83 @@ _SENTENCES: tuple[tuple[re.Pattern[str], _Told], ...] = (
     _with("(?P<path>.*) is of no known kind.", lambda: gettext("%(path)s is of no known kind.")),
     _with("Give one of (?P<kinds>.*).", lambda: gettext("Give one of %(kinds)s.")),
     _with(
-        "No explanation of (?P<sae>.*) holds (?P<words>.*).",
-        lambda: gettext("No explanation of %(sae)s holds %(words)s."),
+        "No label or explanation of (?P<sae>.*) holds (?P<words>.*).",
+        lambda: gettext("No label or explanation of %(sae)s holds %(words)s."),
     ),
     _plain(
-        "Explain its features first, or look for other words.",
-        lambda: gettext("Explain its features first, or look for other words."),
+        "Label or explain its features first, or look for other words.",
+        lambda: gettext("Label or explain its features first, or look for other words."),
     ),
     _plain(
-        "Write words of the explanations to look for.",
-        lambda: gettext("Write words of the explanations to look for."),
+        "Write words of labels or explanations to look for.",
+        lambda: gettext("Write words of labels or explanations to look for."),
+    ),
+    _with(
+        r"The name has (?P<n>\d+) characters\.",
+        lambda: gettext("The name has %(n)s characters."),
+    ),
+    _with(
+        r"The note has (?P<n>\d+) characters\.",
+        lambda: gettext("The note has %(n)s characters."),
+    ),
+    _with(r"A tag has (?P<n>\d+) characters\.", lambda: gettext("A tag has %(n)s characters.")),
+    _with(r"Write at most (?P<n>\d+)\.", lambda: gettext("Write at most %(n)s.")),
+    _with(r"These are (?P<n>\d+) tags\.", lambda: gettext("These are %(n)s tags.")),
+    _with(
+        r"A feature bears at most (?P<n>\d+)\.",
+        lambda: gettext("A feature bears at most %(n)s."),
+    ),
+    _with("(?P<text>['\"].*['\"]) is not a tag.", lambda: gettext("%(text)s is not a tag.")),
+    _plain(
+        "Use letters of any script, digits, and - _ . : between them.",
+        lambda: gettext("Use letters of any script, digits, and - _ . : between them."),
+    ),
+    _plain("Name a tag.", lambda: gettext("Name a tag.")),
+    _plain(
+        "Write one or more, with commas between them.",
+        lambda: gettext("Write one or more, with commas between them."),
+    ),
+    _plain("No feature is chosen.", lambda: gettext("No feature is chosen.")),
+    _plain(
+        "Tick some features of the list first.",
+        lambda: gettext("Tick some features of the list first."),
+    ),
+    _with(
+        "There is a tag (?P<tag>.*) already.",
+        lambda: gettext("There is a tag %(tag)s already."),
+    ),
+    _plain(
+        "Merge the two, or choose another name.",
+        lambda: gettext("Merge the two, or choose another name."),
+    ),
+    _plain(
+        "A tag cannot be merged with itself.",
+        lambda: gettext("A tag cannot be merged with itself."),
+    ),
+    _plain("Choose another tag.", lambda: gettext("Choose another tag.")),
+    _plain("Choose a tag.", lambda: gettext("Choose a tag.")),
+    _plain(
+        "Tags are given on pages of features and in lists.",
+        lambda: gettext("Tags are given on pages of features and in lists."),
+    ),
+    _with(
+        "No feature of (?P<sae>.*) bears the tag (?P<tag>.*).",
+        lambda: gettext("No feature of %(sae)s bears the tag %(tag)s."),
+    ),
+    _with(
+        "No feature bears the tag (?P<tag>.*).",
+        lambda: gettext("No feature bears the tag %(tag)s."),
+    ),
+    _plain(
+        "See the list of tags for which there are.",
+        lambda: gettext("See the list of tags for which there are."),
+    ),
+    _with(
+        "(?P<name>.*) is neither .jsonl nor .csv.",
+        lambda: gettext("%(name)s is neither .jsonl nor .csv."),
+    ),
+    _plain(
+        "Name the file by what it is: labels.jsonl or labels.csv.",
+        lambda: gettext("Name the file by what it is: labels.jsonl or labels.csv."),
     ),
 )

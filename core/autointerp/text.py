@@ -97,6 +97,17 @@ def one_line(text: str, *, max_chars: int = MAX_EXPLANATION_CHARS) -> str:
     return (head[:cut] if cut > max_chars // 2 else head).rstrip() + "…"
 
 
+def harmless_lines(text: str) -> str:
+    r"""A person's text of several lines: no controls or markers but the breaks between lines.
+
+    >>> harmless_lines(" a\tb \r\n\x00c\u202e\n\n")
+    'a b\nc'
+    """
+    lines = re.split(r"\r\n|[\n\r\u2028\u2029]", text)
+    kept = ("".join(c for c in line.replace("\t", " ") if not _is_hidden(c)) for line in lines)
+    return _SPECIAL.sub(r"\g<0>·", "\n".join(line.rstrip() for line in kept)).strip()
+
+
 def unused_delimiters(text: str) -> tuple[str, str]:
     """The first pair of marks that occurs nowhere in the text, in delphi's manner ``<<``, ``>>``.
 

@@ -61,6 +61,29 @@ class HeldFeature(_Spec):
     weight: float = Field(default=1.0, ge=1.0, description="Weight of its squared drift, ≥ 1.")
 
 
+class Treated(StrEnum):
+    """What a constraint does with chosen features."""
+
+    HELD = "held"
+    FREE = "free"
+
+
+class TagSource(_Spec):
+    """A tag whose features were held or free, with what it meant when the run was set up.
+
+    The features stand in held or free as well, which is what a run reads: a tag that changes
+    later changes no run.
+    """
+
+    tag: Annotated[str, Field(min_length=1, max_length=40)] = Field(
+        description="Name of the tag at that time."
+    )
+    treatment: Treated = Field(description="Whether its features are held or free.")
+    features: tuple[Annotated[int, Field(ge=0)], ...] = Field(
+        min_length=1, description="The features that bore it, each of them held or free here."
+    )
+
+
 class ConstraintSae(_Spec):
     """One SAE of a constraint set, with how its features are treated.
 
@@ -90,6 +113,12 @@ class ConstraintSae(_Spec):
     weight: float = Field(
         default=1.0, gt=0.0, description="Factor of this SAE's divergence in the sum over SAEs."
     )
+    tags: tuple[TagSource, ...] = Field(
+        default=(),
+        # settings without tags look as they did before there were tags, so that hashes stay
+        exclude_if=lambda tags: not tags,
+        description="Tags that held and free features came from; changes nothing.",
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> "ConstraintSae":
@@ -99,6 +128,10 @@ class ConstraintSae(_Spec):
             raise ValueError("a feature is named twice among held and free")
         if self.others == 0 and not held:
             raise ValueError("others is 0 and no feature is held, so nothing is constrained")
+        chosen = {Treated.HELD: set(held), Treated.FREE: set(self.free)}
+        for source in self.tags:
+            if not chosen[source.treatment].issuperset(source.features):
+                raise ValueError(f"a feature of the tag {source.tag} is not {source.treatment}")
         return self
 
 

@@ -1,9 +1,9 @@
 """Chosen features in a constraint set: held or free, from lists, explanations or a contrast."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from enum import StrEnum
 
-from core.domain.alignment import ConstraintSae, HeldFeature
+from core.domain.alignment import ConstraintSae, HeldFeature, TagSource, Treated
 from core.domain.views_align import ContrastRow
 from core.errors import Invalid
 
@@ -24,6 +24,7 @@ def with_chosen(
     weight: float = 1.0,
     only_held: bool = False,
     d_sae: int | None = None,
+    tags: Iterable[TagSource] = (),
 ) -> ConstraintSae:
     """A constraint on one SAE with further features held or free.
 
@@ -37,6 +38,7 @@ def with_chosen(
         weight: of the held ones, at least 1.
         only_held: constrain nothing but what is held.
         d_sae: number of the SAE's features, if known.
+        tags: tags that some of the features came from.
 
     Raises:
         Invalid: a feature is both held and free, is not one of the SAE's, or nothing is left to
@@ -67,7 +69,22 @@ def with_chosen(
         held=tuple(HeldFeature(feature=f, weight=w) for f, w in sorted(kept.items())),
         free=tuple(sorted(free_now)),
         weight=entry.weight,
+        tags=sources_left([*entry.tags, *tags], held=kept, free=free_now),
     )
+
+
+def sources_left(
+    sources: Iterable[TagSource], *, held: Collection[int], free: Collection[int]
+) -> tuple[TagSource, ...]:
+    """Tags with those of their features that are still treated so; of equal ones the last."""
+    chosen = {Treated.HELD: set(held), Treated.FREE: set(free)}
+    left: dict[tuple[str, Treated], TagSource] = {}
+    for source in sources:
+        features = tuple(sorted(chosen[source.treatment].intersection(source.features)))
+        left.pop((source.tag, source.treatment), None)
+        if features:
+            left[source.tag, source.treatment] = source.model_copy(update={"features": features})
+    return tuple(left.values())
 
 
 def foremost(rows: Sequence[ContrastRow], n: int, *, side: Side) -> tuple[int, ...]:

@@ -27,6 +27,10 @@ class FeatureQuery:
         token: only features whose peak token's text contains this, case-insensitively.
         explained: only features with a present explanation that holds all these words or, as a
             whole, this text.
+        words: only features whose label, or a present explanation, holds all these words or, as a
+            whole, this text.
+        tags: only features that bear every one of these.
+        labelled: True only features whose label has a name, False only without, None both.
     """
 
     sort: FeatureSort = FeatureSort.INDEX
@@ -38,6 +42,9 @@ class FeatureQuery:
     dead: bool | None = None
     token: str | None = None
     explained: str | None = None
+    words: str | None = None
+    tags: tuple[str, ...] = ()
+    labelled: bool | None = None
     after: str | None = None
     limit: int = 50
 

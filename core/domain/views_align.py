@@ -125,8 +125,10 @@ class ContrastQuery:
     Attributes:
         min_density, max_density: bounds of the density on answers.
         min_share: only features active on at least this share of pairs, on either side.
-        words: only features whose present explanation holds all these words.
+        words: only features whose label, or a present explanation, holds all these words.
         explained: True only features with an explanation, False only without, None both.
+        tags: only features that bear every one of these.
+        labelled: True only features whose label has a name, False only without, None both.
         after: keyset of the last row seen, as given by ContrastList.next_after.
     """
 
@@ -137,6 +139,8 @@ class ContrastQuery:
     min_share: float | None = None
     words: str | None = None
     explained: bool | None = None
+    tags: tuple[str, ...] = ()
+    labelled: bool | None = None
     after: str | None = None
     limit: int = 50
 
@@ -158,6 +162,8 @@ class ContrastRow:
         corpus_density: share of scored tokens of the SAE's newest harvest; None without one.
         peak_token: token at its largest activation in that harvest; None without one.
         explanation: text of its newest current explanation; None without one.
+        label: the name that people gave it; None without one.
+        tags: the tags that it bears.
     """
 
     index: int
@@ -171,6 +177,8 @@ class ContrastRow:
     corpus_density: float | None
     peak_token: int | None
     explanation: str | None
+    label: str | None = None
+    tags: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

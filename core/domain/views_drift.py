@@ -65,6 +65,8 @@ class DriftRow:
     Attributes:
         corpus: None where the SAE has no harvest.
         explanation: text of its newest current explanation; None without one.
+        label: the name that people gave it; None without one.
+        tags: the tags that it bears.
         peak_token: token at its largest activation in the harvest; None without one.
     """
 
@@ -75,6 +77,8 @@ class DriftRow:
     treatment: Treatment
     peak_token: int | None
     explanation: str | None
+    label: str | None = None
+    tags: tuple[str, ...] = ()
 
 
 class DriftSort(StrEnum):
@@ -100,8 +104,10 @@ class DriftQuery:
     Features that fire nowhere, in neither model, are never listed.
 
     Attributes:
-        words: only features whose present explanation holds all these words.
+        words: only features whose label, or a present explanation, holds all these words.
         explained: True only features with an explanation, False only without, None both.
+        tags: only features that bear every one of these.
+        labelled: True only features whose label has a name, False only without, None both.
         treatment: only features that the run treated so.
         min_density: least density, of base or aligned model, in any place.
         after: keyset of the last row seen, as given by DriftList.next_after.
@@ -111,6 +117,8 @@ class DriftQuery:
     descending: bool = True
     words: str | None = None
     explained: bool | None = None
+    tags: tuple[str, ...] = ()
+    labelled: bool | None = None
     treatment: Treatment | None = None
     min_density: float | None = None
     after: str | None = None

@@ -1,4 +1,4 @@
-"""Constraint sets from chosen features: lists, words of explanations, the top of a contrast."""
+"""Constraint sets from chosen features: lists, tags, words said of them, tops of contrasts."""
 
 from collections.abc import Sequence
 from typing import Annotated, Literal, TypeAlias, assert_never
@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from app.services.align import finder as align_finder
 from core.db.session import Session
-from core.domain.alignment import ConstraintSae
+from core.domain.alignment import ConstraintSae, TagSource, Treated
 from core.domain.feature_choice import Side, with_chosen
 
 _FROZEN = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -26,7 +26,7 @@ class ListChoice(BaseModel):
 
 
 class WordsChoice(BaseModel):
-    """Features whose present explanations hold all these words, the best first."""
+    """Features whose labels or present explanations hold all these words, labels first."""
 
     model_config = _FROZEN
 
@@ -39,6 +39,21 @@ class WordsChoice(BaseModel):
         examples=["apologies"],
     )
     limit: int = Field(default=20, ge=1, le=align_finder.MOST, description="So many at most.")
+
+
+class TagChoice(BaseModel):
+    """Every feature that bears a tag now; what is kept are the features, and the tag's name."""
+
+    model_config = _FROZEN
+
+    by: Literal["tag"] = "tag"
+    tag: str = Field(
+        min_length=1,
+        max_length=40,
+        pattern=r"^[^\x00]*$",
+        description="Name of the tag.",
+        examples=["sycophancy"],
+    )
 
 
 class ContrastChoice(BaseModel):
@@ -56,7 +71,9 @@ class ContrastChoice(BaseModel):
     limit: int = Field(default=20, ge=1, le=align_finder.MOST, description="So many at most.")
 
 
-Choice: TypeAlias = Annotated[ListChoice | WordsChoice | ContrastChoice, Field(discriminator="by")]
+Choice: TypeAlias = Annotated[
+    ListChoice | WordsChoice | TagChoice | ContrastChoice, Field(discriminator="by")
+]
 
 
 def find(session: Session, choice: Choice, *, model_id: str, sae_id: str) -> tuple[int, ...]:
@@ -73,6 +90,8 @@ def find(session: Session, choice: Choice, *, model_id: str, sae_id: str) -> tup
             return align_finder.by_words(
                 session, choice.words, model_id=model_id, sae_id=sae_id, limit=choice.limit
             )
+        case TagChoice():
+            return align_finder.by_tag(session, choice.tag, model_id=model_id, sae_id=sae_id)
         case ContrastChoice():
             return align_finder.foremost(
                 session,
@@ -101,12 +120,19 @@ def constrain(
         NotFound: no such contrast, or it does not hold the SAE.
         Invalid: nothing is found, or a feature is chosen for both.
     """
-    holding, freeing = (
-        [
-            feature
-            for choice in choices
-            for feature in find(session, choice, model_id=model_id, sae_id=entry.sae_id)
-        ]
-        for choices in (hold, free)
+    chosen: dict[Treated, list[int]] = {Treated.HELD: [], Treated.FREE: []}
+    tags: list[TagSource] = []
+    for treated, choices in ((Treated.HELD, hold), (Treated.FREE, free)):
+        for choice in choices:
+            found = find(session, choice, model_id=model_id, sae_id=entry.sae_id)
+            chosen[treated] += found
+            if isinstance(choice, TagChoice):
+                tags.append(TagSource(tag=choice.tag, treatment=treated, features=found))
+    return with_chosen(
+        entry,
+        held=chosen[Treated.HELD],
+        free=chosen[Treated.FREE],
+        weight=weight,
+        only_held=only_held,
+        tags=tags,
     )
-    return with_chosen(entry, held=holding, free=freeing, weight=weight, only_held=only_held)

@@ -1,10 +1,10 @@
-"""Features for a constraint set: by words of their explanations, or foremost in a contrast."""
+"""Features for a constraint set: by tag, by words said of them, or foremost in a contrast."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from app.services.align.offers import OfferedSae
-from core.db.repositories import contrasts, explained, explanations
+from core.db.repositories import contrasts, explained, explanations, labels, tags
 from core.db.session import Session
 from core.domain.views_align import ContrastCard, ContrastQuery, ContrastSort
 from core.errors import Invalid, NotFound
@@ -24,11 +24,12 @@ def contrasts_of(session: Session, model_ids: frozenset[str]) -> tuple[ContrastC
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Described:
-    """A chosen feature: its explanation, else its peak token; both None where neither is known."""
+    """A chosen feature: its label, its explanation, its peak token; each None where unknown."""
 
     index: int
     explanation: str | None
     peak_token: int | None
+    label: str | None = None
 
 
 def described(session: Session, sae: OfferedSae, indices: Sequence[int]) -> tuple[Described, ...]:
@@ -45,6 +46,7 @@ def described(session: Session, sae: OfferedSae, indices: Sequence[int]) -> tupl
             index=index,
             explanation=known[index].explanation if index in known else None,
             peak_token=known[index].peak_token if index in known else None,
+            label=known[index].label if index in known else None,
         )
         for index in indices
     )
@@ -53,24 +55,47 @@ def described(session: Session, sae: OfferedSae, indices: Sequence[int]) -> tupl
 def by_words(
     session: Session, words: str, *, model_id: str, sae_id: str, limit: int
 ) -> tuple[int, ...]:
-    """Features whose present explanations hold the words, the best first, each once.
+    """Features whose labels or present explanations hold the words, each once.
+
+    Labels come first, by index; then explanations, the best first.
 
     Raises:
         Invalid: no words, or no feature is found.
     """
     if not words.strip():
-        raise Invalid("Write words of the explanations to look for.")
+        raise Invalid("Write words of labels or explanations to look for.")
     _check(limit)
+    said = labels.indices_saying(
+        session, model_id=model_id, sae_id=sae_id, words=words, limit=limit
+    )
     found = explanations.search(
         session, words, model_id=model_id, sae_id=sae_id, limit=min(4 * limit, 4 * MOST)
     )
-    indices = tuple(dict.fromkeys(one.card.feature.index for one in found))[:limit]
+    explained_so = (one.card.feature.index for one in found)
+    indices = tuple(dict.fromkeys([*said, *explained_so]))[:limit]
     if not indices:
         raise Invalid(
-            f"No explanation of {sae_id} holds {words!r}.",
-            hint="Explain its features first, or look for other words.",
+            f"No label or explanation of {sae_id} holds {words!r}.",
+            hint="Label or explain its features first, or look for other words.",
         )
     return indices
+
+
+def by_tag(session: Session, tag: str, *, model_id: str, sae_id: str) -> tuple[int, ...]:
+    """Every feature of an SAE that bears a tag, ascending.
+
+    Raises:
+        Invalid: no tag is named, or no feature bears it.
+    """
+    if not tag:
+        raise Invalid("Choose a tag.", hint="Tags are given on pages of features and in lists.")
+    found = tags.tagged(session, tag, model_id=model_id, sae_id=sae_id)
+    if not found:
+        raise Invalid(
+            f"No feature of {sae_id} bears the tag {tag!r}.",
+            hint="See the list of tags for which there are.",
+        )
+    return found
 
 
 def foremost(

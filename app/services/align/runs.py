@@ -106,6 +106,7 @@ class MovedFeature:
     Attributes:
         chosen, rejected: policy − reference, in the SAE's units.
         explanation: None where nobody has explained it.
+        label: None where nobody has named it.
         peak_token: token at its largest activation; None where it was never harvested.
     """
 
@@ -115,6 +116,7 @@ class MovedFeature:
     rejected: float
     explanation: str | None
     peak_token: int | None
+    label: str | None = None
 
     @property
     def largest(self) -> float:
@@ -215,6 +217,7 @@ def moved_features(session: Session, run: RunCard) -> MovedFeatures | None:
             chosen=row.chosen,
             rejected=row.rejected,
             explanation=known[row.sae_id][row.feature].explanation,
+            label=known[row.sae_id][row.feature].label,
             peak_token=known[row.sae_id][row.feature].peak_token,
         )
         for row in told.features

@@ -19,8 +19,18 @@ RESERVED_IDS = frozenset(
     [
         *("align", "api", "compare", "docs", "endpoints", "explain", "explanations"),
         *("favicon.ico", "features", "go", "harvests", "health", "jobs", "label", "live"),
-        *("models", "new", "preferences", "queue", "random", "robots.txt", "saes", "scatter"),
-        *("scores", "settings", "static", "steer"),
+        *(
+            "labels",
+            "models",
+            "new",
+            "preferences",
+            "queue",
+            "random",
+            "robots.txt",
+            "saes",
+            "scatter",
+        ),
+        *("scores", "settings", "static", "steer", "tag", "tags"),
     ]
 )
 

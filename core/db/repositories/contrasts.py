@@ -183,6 +183,8 @@ def _matching(part: ContrastPart, model_id: str, query: ContrastQuery) -> list[C
         index=_index(),
         words=query.words,
         explained=query.explained,
+        tags=query.tags,
+        labelled=query.labelled,
     )
     return [*found, *asked]
 
@@ -223,6 +225,8 @@ def _rows(
             corpus_density=known[row.index].density,
             peak_token=known[row.index].peak_token,
             explanation=known[row.index].explanation,
+            label=known[row.index].label,
+            tags=known[row.index].tags,
         )
         for row in rows
     )

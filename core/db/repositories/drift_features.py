@@ -195,6 +195,8 @@ def _matching(part: DriftPart, model_id: str, query: DriftQuery) -> list[ColumnE
         index=_index(),
         words=query.words,
         explained=query.explained,
+        tags=query.tags,
+        labelled=query.labelled,
     )
     return [*found, *asked]
 
@@ -248,6 +250,8 @@ def _row(row: DriftFeature, known: Known) -> DriftRow:
         treatment=Treatment(row.treatment),
         peak_token=known.peak_token,
         explanation=known.explanation,
+        label=known.label,
+        tags=known.tags,
     )
 
 

@@ -3,13 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, exists, select
+from sqlalchemy import ColumnElement, exists, or_, select
 from sqlalchemy.orm import Session
 
 from core.db.models.catalog import Sae
 from core.db.models.explanation import FeatureExplanation
 from core.db.models.feature import Feature
 from core.db.models.harvest import Harvest, HarvestSae
+from core.db.repositories import labels
 from core.db.repositories.evidence import one_of
 from core.db.repositories.explanations import holds
 from core.domain.explanation import ExplanationMethod
@@ -25,11 +26,15 @@ class Known:
         explanation: its newest current one; the lookup table's only where there is no other.
         density: over the newest harvest of these very weights.
         peak_token: token at its largest activation there.
+        label: the name that people gave it.
+        tags: the tags that it bears.
     """
 
     explanation: str | None = None
     density: float | None = None
     peak_token: int | None = None
+    label: str | None = None
+    tags: tuple[str, ...] = ()
 
 
 NOTHING = Known()
@@ -40,6 +45,7 @@ def known_of(
 ) -> dict[int, Known]:
     """What is known of some features of an SAE, by index; every index is there."""
     texts = _texts(session, model_id, sae_id, indices)
+    said = labels.of_features(session, model_id=model_id, sae_id=sae_id, indices=indices)
     columns = (Feature.index.label("at"), Feature.density, Feature.n_active, Feature.peak_token)
     newest = (
         select(HarvestSae.id)
@@ -61,6 +67,8 @@ def known_of(
             peak_token=found[index].peak_token
             if index in found and found[index].n_active
             else None,
+            label=said[index].text.name or None if index in said else None,
+            tags=said[index].text.tags if index in said else (),
         )
         for index in indices
     }
@@ -88,15 +96,29 @@ def explained_as_asked(
     index: ColumnElement[int],
     words: str | None,
     explained: bool | None,
+    tags: Sequence[str] = (),
+    labelled: bool | None = None,
 ) -> list[ColumnElement[bool]]:
-    """Conditions of a list's filters by explanation; none where nothing is asked."""
+    """Conditions of a list's filters by explanation and label; none where nothing is asked."""
     found: list[ColumnElement[bool]] = []
     if words:
-        found.append(is_explained(model_id=model_id, sae_id=sae_id, index=index, words=words))
+        found.append(said_in_words(model_id=model_id, sae_id=sae_id, index=index, words=words))
     if explained is not None:
         has_one = is_explained(model_id=model_id, sae_id=sae_id, index=index)
         found.append(has_one if explained else ~has_one)
-    return found
+    return found + labels.labelled_as_asked(
+        model_id=model_id, sae_id=sae_id, index=index, tags=tags, labelled=labelled
+    )
+
+
+def said_in_words(
+    *, model_id: str, sae_id: str, index: ColumnElement[int], words: str
+) -> ColumnElement[bool]:
+    """The condition that a feature's label or a current explanation holds all these words."""
+    return or_(
+        labels.says(model_id=model_id, sae_id=sae_id, index=index, words=words),
+        is_explained(model_id=model_id, sae_id=sae_id, index=index, words=words),
+    )
 
 
 def indices_explained_with(

@@ -8,7 +8,9 @@ from sqlalchemy.orm import InstrumentedAttribute
 
 from core.db.models.explanation import FeatureExplanation
 from core.db.models.feature import Feature
+from core.db.repositories import labels
 from core.db.repositories.evidence import Part
+from core.db.repositories.explained import said_in_words
 from core.db.repositories.explanations import holds
 from core.db.repositories.harvests import fold
 from core.domain.views import FeatureQuery, FeatureSort
@@ -42,7 +44,29 @@ def matching(part: Part, query: FeatureQuery) -> ColumnElement[bool]:
         found.append(func.strpos(Feature.peak_text, fold(query.token)) > 0)
     if query.explained:
         found.append(_is_explained(part, query.explained))
-    return and_(*found)
+    return and_(*found, *_labelled(part, query))
+
+
+def _labelled(part: Part, query: FeatureQuery) -> list[ColumnElement[bool]]:
+    model_id, sae_id = part.card.model_id, part.card.sae_id
+    asked = labels.labelled_as_asked(
+        model_id=model_id,
+        sae_id=sae_id,
+        index=_index(),
+        tags=query.tags,
+        labelled=query.labelled,
+    )
+    if not query.words:
+        return asked
+    return [
+        *asked,
+        said_in_words(model_id=model_id, sae_id=sae_id, index=_index(), words=query.words),
+    ]
+
+
+def _index() -> ColumnElement[int]:
+    column: ColumnElement[int] = Feature.__table__.c["index"]
+    return column
 
 
 def _is_explained(part: Part, words: str) -> ColumnElement[bool]:
@@ -62,7 +86,8 @@ def _is_explained(part: Part, words: str) -> ColumnElement[bool]:
 def narrows(query: FeatureQuery) -> bool:
     """Whether it asks for more than dead, living or all features."""
     bounds = (query.min_density, query.max_density, query.min_activation, query.max_activation)
-    return bool(query.token or query.explained) or any(bound is not None for bound in bounds)
+    said = query.token or query.explained or query.words or query.tags
+    return bool(said) or query.labelled is not None or any(bound is not None for bound in bounds)
 
 
 def order(query: FeatureQuery) -> tuple[ColumnElement[Any], ...]:

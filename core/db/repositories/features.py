@@ -70,6 +70,25 @@ def list_features(
     )
 
 
+def matching_indices(
+    session: Session,
+    *,
+    model_id: str,
+    sae_id: str,
+    harvest_id: int | None = None,
+    query: FeatureQuery,
+) -> tuple[int, ...]:
+    """Every feature that a list's filters leave, by index; order, place and limit do not count.
+
+    Raises:
+        NotFound: no such SAE or harvest.
+    """
+    part = find_part(session, model_id=model_id, sae_id=sae_id, harvest_id=harvest_id)
+    index = Feature.index.label("feature_index")
+    chosen = select(index).where(feature_filter.matching(part, query)).order_by(index)
+    return tuple(session.execute(chosen).scalars())
+
+
 def feature_stats(
     session: Session, *, model_id: str, sae_id: str, harvest_id: int | None = None
 ) -> FeatureColumns:
