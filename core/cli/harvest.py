@@ -39,7 +39,8 @@ def make_spec(preset: str | None, changes: Mapping[str, object]) -> HarvestSpec:
     missing = [name for name in ("model", "saes", "corpus") if name not in {**base, **given}]
     if missing:
         options = ", ".join("--sae" if name == "saes" else f"--{name}" for name in missing)
-        raise Invalid(f"{options} is missing.", hint="Give it, or start from a --preset.")
+        verb = "is" if len(missing) == 1 else "are"
+        raise Invalid(f"{options} {verb} missing.", hint="Give it, or start from a --preset.")
     try:
         spec = HarvestSpec.model_validate({**base, **given})
     except ValidationError as error:

@@ -2,11 +2,13 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.table import Table
 
+from core.cli import options
 from core.cli.console import out, read_settings, say
 from core.cli.follow import amount
 from core.cli.harvest import follow, worker_at_hand
@@ -29,9 +31,10 @@ def list_all(
     *,
     state: Annotated[JobState | None, typer.Option(help="Only jobs in this state.")] = None,
     limit: Annotated[int, typer.Option(help="How many, the newest first.", min=1)] = 20,
+    data: options.Data = None,
 ) -> None:
     """List jobs, the newest first."""
-    with _scope() as scope, scope() as session:
+    with _scope(data) as scope, scope() as session:
         cards = jobs.list_jobs(session, state=state, limit=limit)
     if not cards:
         say("No jobs yet. Start one with: sparsight harvest --preset demo")
@@ -48,9 +51,10 @@ def follow_one(
     job: Id,
     *,
     verbose: Annotated[bool, typer.Option(help="Show every line of its log.")] = False,
+    data: options.Data = None,
 ) -> None:
     """Watch a job to its end; starts a worker if none is running."""
-    settings = read_settings()
+    settings = read_settings(data_dir=data)
     with stop_on_signals(), worker_at_hand(settings, verbose=False) as (url, stack):
         engine = make_engine(url, pool_size=2)
         code = follow(session_scope(engine), job, stack, verbose=verbose)
@@ -59,26 +63,26 @@ def follow_one(
 
 
 @app.command()
-def cancel(job: Id) -> None:
+def cancel(job: Id, *, data: options.Data = None) -> None:
     """Ask a job to stop; what it has finished is kept."""
-    with _scope() as scope:
+    with _scope(data) as scope:
         with scope() as session:
             state = control.request_cancel(session, job)
         say(f"Job {job} is {state}.")
 
 
 @app.command()
-def resume(job: Id) -> None:
+def resume(job: Id, *, data: options.Data = None) -> None:
     """Queue a cancelled or failed job again; finished parts are not done twice."""
-    with _scope() as scope:
+    with _scope(data) as scope:
         with scope() as session:
             attempt = control.resume(session, job)
         say(f"Job {job} waits for its attempt {attempt}. Watch it: sparsight jobs follow {job}")
 
 
 @contextmanager
-def _scope() -> Iterator[SessionScope]:
-    settings = read_settings()
+def _scope(data: Path | None) -> Iterator[SessionScope]:
+    settings = read_settings(data_dir=data)
     with database(settings.database_url, settings.data_dir) as url:
         migrate(url)
         engine = make_engine(url, pool_size=1)

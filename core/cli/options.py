@@ -46,7 +46,7 @@ MaxDocuments = Annotated[int | None, typer.Option(help="Stop after so many docum
 ModelId = Annotated[str | None, typer.Option(help="Id of the model in addresses.")]
 ContextSize = Annotated[int | None, typer.Option(help="Tokens a context.", min=8)]
 NTop = Annotated[int | None, typer.Option(help="Top contexts kept a feature.", min=1)]
-Seed = Annotated[int | None, typer.Option(help="Seed of every sample.", min=0)]
+Seed = Annotated[int | None, typer.Option(help="Seed of every sample.", min=0, max=2**53 - 1)]
 Format = Annotated[Dtype | None, typer.Option(help="Number format of the model.")]
 Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
 Detach = Annotated[bool, typer.Option("--detach", help="Submit and return at once.")]

@@ -3,6 +3,7 @@
 A path that exists here is written down in full, since the worker may run elsewhere.
 """
 
+import os
 import re
 from pathlib import Path
 
@@ -35,7 +36,7 @@ def parse_model(text: str) -> ModelSource:
         ModelMissing: it looks like a path, but nothing is there.
         Invalid: it looks like nothing known.
     """
-    path = Path(text).expanduser()
+    path = _path(text)
     if path.is_dir():
         return ModelSource(kind=ModelKind.FOLDER, location=str(path.absolute()))
     if text.endswith(".gguf"):
@@ -84,7 +85,7 @@ def parse_corpus(
     """
     limits = {"max_tokens": max_tokens, "max_documents": max_documents}
     columns = {} if column is None else {"column": column}
-    path = Path(text).expanduser()
+    path = _path(text)
     if text == "demo":
         return DemoCorpusSpec(**limits)
     if path.is_dir():
@@ -111,7 +112,7 @@ def id_of_model(source: ModelSource) -> str:
 
 
 def _sae_source(text: str) -> SaeSource:
-    path = Path(text).expanduser()
+    path = _path(text)
     if path.is_file() or (path / "params.npz").is_file():
         return SaeSource(kind=SaeKind.NPZ, location=str(path.absolute()))
     if path.is_dir():
@@ -135,6 +136,17 @@ def _sae_id(source: SaeSource) -> str:
 
 def _slug(text: str) -> str:
     return re.sub(r"[^a-z0-9._]+", "-", text.lower()).strip("-.")
+
+
+def _path(text: str) -> Path:
+    """The text as a path, ``~`` resolved; names are kept as UTF-8, so others are refused."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise Invalid(
+            f"{os.fsencode(text)!r} is not UTF-8.", hint="Rename the file or folder."
+        ) from error
+    return Path(text).expanduser()
 
 
 def _looks_like_path(text: str) -> bool:

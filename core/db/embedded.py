@@ -125,7 +125,8 @@ def check_server(url: str) -> None:
         with psycopg.connect(libpq_url(url), connect_timeout=10) as connection:
             version = connection.info.server_version // 10_000
     except psycopg.Error as error:
-        reason = str(error).strip().splitlines()[-1]
+        lines = [line for line in str(error).strip().splitlines() if not line[:1].isspace()]
+        reason = lines[-1].rstrip(".")
         raise DatabaseUnavailable(
             f"No database at {hide_password(libpq_url(url))}: {hide_password(reason)}.",
             hint="Check SPARSIGHT_DATABASE_URL, or leave it out for the private database.",

