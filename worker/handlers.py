@@ -4,7 +4,7 @@ from typing import assert_never
 
 from pydantic import JsonValue
 
-from core.domain.align_jobs import AlignCheckSpec, ContrastSpec, DriftSpec
+from core.domain.align_jobs import AlignCheckSpec, ContrastSpec, DriftSpec, FetchSpec
 from core.domain.alignment import AlignSpec, SftSpec
 from core.domain.explain_job import ExplainSpec
 from core.domain.harvest import HarvestSpec
@@ -38,6 +38,10 @@ def run_job(spec: JobSpec, job: JobContext) -> dict[str, JsonValue]:
             from worker.align.check import run_check
 
             return run_check(spec, job)
+        case FetchSpec():
+            from worker.align.data.fetch import run_fetch
+
+            return run_fetch(spec, job)
         case ContrastSpec():
             from worker.contrast.run import run_contrast
 

@@ -13,10 +13,12 @@ from app.services.problems import FieldProblem
 from app.web import i18n
 from app.web.align_text import text_of
 from app.web.i18n import gettext
+from core.domain.alignment import HubPreferences
 from core.domain.preference import PreferenceFormat, RejectReason
 from core.errors import NotFound
 
 DEFAULT_SHARE = 0.05
+DATASET_FIELDS = ("name", "config", "train_split", "eval_split", "revision")
 EXAMPLES = (
     (
         PreferenceFormat.TRL_EXPLICIT,
@@ -158,6 +160,28 @@ def share_of(typed: str) -> tuple[float, tuple[FieldProblem, ...]]:
         return value / 100, ()
     message = gettext("Write a number from 0 to below 100.")
     return DEFAULT_SHARE, (FieldProblem(path="held_out", message=message),)
+
+
+def dataset_of(
+    typed: Mapping[str, str],
+) -> tuple[HubPreferences | None, tuple[FieldProblem, ...]]:
+    """The dataset that a form names; an empty split means ``train``, or none held out."""
+    given = {name: typed.get(name, "").strip() for name in DATASET_FIELDS}
+    if not given["name"]:
+        message = gettext("Name a dataset of the hub or a folder.")
+        return None, (FieldProblem(path="name", message=message),)
+    wrong = [name for name, value in given.items() if "\0" in value or len(value) > 500]
+    if wrong:
+        message = gettext("This is too long, or not plain text.")
+        return None, tuple(FieldProblem(path=name, message=message) for name in wrong)
+    data = HubPreferences(
+        name=given["name"],
+        config=given["config"] or None,
+        train_split=given["train_split"] or "train",
+        eval_split=given["eval_split"] or None,
+        revision=given["revision"] or None,
+    )
+    return data, ()
 
 
 def start_form(offers: Offers, params: QueryParams, typed: StartTyped | None) -> StartForm:

@@ -14,6 +14,7 @@ from core.domain.job import JobCard, JobState
 _HARVEST = re.compile(r"Harvest (?P<model>\S+) over (?P<corpus>.+)")
 _ALIGN = re.compile(r"Align (?P<model>\S+) with (?P<method>.+)")
 _TUNE = re.compile(r"Fine-tune (?P<model>\S+) on conversations")
+_FETCH = re.compile(r"Fetch preferences of (?P<data>.+)")
 _CONTRAST = re.compile(r"Contrast features of (?P<model>\S+) on (?P<data>.+)")
 _CHECK_ALIGN = re.compile(r"Check the settings of aligning (?P<model>\S+)")
 _CHECK_TUNE = re.compile(r"Check the settings of fine-tuning (?P<model>\S+)")
@@ -71,6 +72,7 @@ def job_title(card: JobCard) -> str:
         (_HARVEST, gettext("Harvest %(model)s over %(corpus)s")),
         (_ALIGN, gettext("Align %(model)s with %(method)s")),
         (_TUNE, gettext("Fine-tune %(model)s on conversations")),
+        (_FETCH, gettext("Fetch preferences of %(data)s")),
         (_CONTRAST, gettext("Contrast features of %(model)s on %(data)s")),
         (_CHECK_ALIGN, gettext("Check the settings of aligning %(model)s")),
         (_CHECK_TUNE, gettext("Check the settings of fine-tuning %(model)s")),
@@ -97,6 +99,7 @@ def unit_word(unit: str) -> str:
         "SAEs": gettext("SAEs"),
         "steps": gettext("steps"),
         "pairs": gettext("pairs"),
+        "rows": gettext("rows"),
         "prompts": gettext("prompts"),
         "checks": gettext("checks"),
         "explanations": gettext("explanations"),
@@ -114,6 +117,7 @@ def phase_word(phase: str) -> str:
         "publishing": gettext("publishing"),
         "reference": gettext("computing the reference"),
         "training": gettext("training"),
+        "fetching": gettext("fetching rows"),
         "reading": gettext("reading answers"),
         "answers": gettext("reading answers"),
         "contexts": gettext("reading contexts again"),

@@ -1,4 +1,4 @@
-"""Jobs around an alignment run: contrast before it, check of its settings, drift after it."""
+"""Jobs around an alignment run: data fetched and contrasted before it, a check, drift after it."""
 
 from typing import Annotated, Literal, TypeAlias
 
@@ -8,6 +8,7 @@ from core.domain.alignment import (
     AlignSpec,
     ConstraintSae,
     DemoPreferences,
+    HubPreferences,
     Lengths,
     PreferenceSource,
     SftSpec,
@@ -132,6 +133,25 @@ class DriftSpec(_Spec):
         if not self.saes and not self.sampling.n_prompts:
             raise ValueError("neither an SAE to read nor a sample to write")
         return self
+
+
+class FetchSpec(_Spec):
+    """Rows of a hub dataset, or of a folder that the ``datasets`` library reads, brought here.
+
+    They wait as an upload whose report a person reads first, or are saved as a set at once.
+    """
+
+    kind: Literal["fetch"] = "fetch"
+    data: HubPreferences = Field(description="Dataset and splits.")
+    upload: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")] = Field(
+        description="Token of the upload that the rows become."
+    )
+    save_as: str = Field(
+        default="",
+        max_length=120,
+        pattern=r"^[^\x00]*$",
+        description="Name of the set to save; empty: wait until somebody has read the report.",
+    )
 
 
 Trainable: TypeAlias = Annotated[AlignSpec | SftSpec, Field(discriminator="kind")]

@@ -7,7 +7,7 @@ from typing import Annotated, TypeAlias, assert_never
 
 from pydantic import Field, JsonValue, TypeAdapter, ValidationError
 
-from core.domain.align_jobs import AlignCheckSpec, ContrastSpec, DriftSpec
+from core.domain.align_jobs import AlignCheckSpec, ContrastSpec, DriftSpec, FetchSpec
 from core.domain.alignment import AlignSpec, SftSpec, preference_name
 from core.domain.corpus import corpus_name
 from core.domain.explain_job import ExplainSpec
@@ -16,7 +16,14 @@ from core.domain.views import LogLine
 from core.errors import Invalid
 
 JobSpec: TypeAlias = Annotated[
-    HarvestSpec | ExplainSpec | AlignSpec | SftSpec | AlignCheckSpec | ContrastSpec | DriftSpec,
+    HarvestSpec
+    | ExplainSpec
+    | AlignSpec
+    | SftSpec
+    | AlignCheckSpec
+    | FetchSpec
+    | ContrastSpec
+    | DriftSpec,
     Field(discriminator="kind"),
 ]
 
@@ -43,7 +50,7 @@ class JobQueue(StrEnum):
     """Which resource a job needs."""
 
     GPU = "gpu"  # the machine's accelerator or all its cores: one job at a time
-    LLM = "llm"  # a language-model endpoint: many at a time
+    LLM = "llm"  # a language-model endpoint or the network: many at a time
     CTL = "ctl"  # housekeeping of the jobs themselves
 
 
@@ -219,6 +226,8 @@ def job_title(spec: JobSpec) -> str:
             return f"Check the settings of aligning {run.model_id}"
         case AlignCheckSpec(run=run):
             return f"Check the settings of fine-tuning {run.model_id}"
+        case FetchSpec():
+            return f"Fetch preferences of {spec.data.name}"
         case ContrastSpec():
             return f"Contrast features of {spec.model_id} on {preference_name(spec.data)}"
         case DriftSpec():

@@ -28,6 +28,7 @@ from core.errors import Conflict, NotFound
 from core.interchange.preferences import read_preferences
 
 FOLDER = "preferences"  # in the data folder
+UPLOADS = "uploads"  # too: what was read but not saved yet
 _DEMO = files("core") / "presets" / "align" / "demo_preferences.jsonl"
 
 
@@ -48,6 +49,11 @@ class SavedPairs:
     def n_bytes(self) -> int:
         """Size of the file."""
         return int(self.lengths.sum())
+
+
+def upload_rows(data_dir: Path, token: str) -> Path:
+    """Folder of the file or files of an upload."""
+    return data_dir / UPLOADS / token / "file"
 
 
 def read_demo() -> PreferenceSet:

@@ -13,7 +13,7 @@ def queue_of(spec: JobSpec) -> JobQueue:
     match spec.kind:
         case "harvest" | "align" | "sft" | "align_check" | "contrast" | "drift":
             return JobQueue.GPU
-        case "explain":
+        case "explain" | "fetch":
             return JobQueue.LLM
 
 

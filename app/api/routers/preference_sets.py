@@ -13,7 +13,9 @@ from starlette.datastructures import UploadFile
 
 from app.api.answers import failures
 from app.api.params import MAX_ID, LimitQuery
+from app.api.schemas.jobs import JobBody
 from app.api.schemas.preference_sets import (
+    FetchRequest,
     PairPage,
     PreferenceSetBody,
     PreferenceSetList,
@@ -22,6 +24,7 @@ from app.api.schemas.preference_sets import (
     UploadedBody,
 )
 from app.deps import Resources, ResourcesDep, SessionDep
+from app.services.jobs import jobs
 from app.services.preferences import pages as preference_pages
 from app.services.preferences import uploads as preference_uploads
 from core.domain.preference import RejectReason, Split
@@ -123,6 +126,19 @@ async def upload_preference_set(
         response.status_code = HTTPStatus.OK
     response.headers["Location"] = f"/api/v1/preference-sets/{body.set.set_id}"
     return body
+
+
+@router.post("/fetch", status_code=HTTPStatus.ACCEPTED, responses=failures(422))
+def fetch_preference_set(
+    session: SessionDep, resources: ResourcesDep, body: FetchRequest, response: Response
+) -> JobBody:
+    """Queues a job that fetches a dataset and stores its pairs; its result names the `set_id`."""
+    upload = preference_uploads.stage_dataset(
+        session, resources.data_dir, body.data, save_as=body.name
+    )
+    job = jobs.get_job(session, upload.job_id or 0).card
+    response.headers["Location"] = f"/api/v1/jobs/{job.job_id}"
+    return JobBody.of(job)
 
 
 @router.get("/{set_id}", responses=failures(404, 422))

@@ -6,6 +6,7 @@ from typing import Self
 from pydantic import Field
 
 from app.api.schemas.base import Schema
+from core.domain.alignment import HubPreferences
 from core.domain.preference import RejectReason, Role, Split
 from core.domain.views_align import NumberedPair, PairList, PreferenceSetCard, RejectedList
 
@@ -71,6 +72,29 @@ class RenameRequest(Schema):
 
     name: str = Field(
         min_length=1, max_length=120, description="What it is called.", examples=["house-style"]
+    )
+
+
+class FetchRequest(Schema):
+    """A dataset whose pairs are to be stored."""
+
+    data: HubPreferences = Field(
+        description="Dataset of the hub, or a folder of the worker's machine, with its splits.",
+        examples=[
+            {
+                "kind": "hub",
+                "name": "HuggingFaceH4/ultrafeedback_binarized",
+                "train_split": "train_prefs",
+                "eval_split": "test_prefs",
+            }
+        ],
+    )
+    name: str = Field(
+        min_length=1,
+        max_length=120,
+        pattern=r"^[^\x00]*$",
+        description="What the set is called.",
+        examples=["ultrafeedback"],
     )
 
 

@@ -13,13 +13,17 @@ from pathlib import Path
 from typing import IO
 
 from app.services.harvest.sources import is_there
+from core.db.session import Session
+from core.domain.align_jobs import FetchSpec
+from core.domain.alignment import HubPreferences
 from core.domain.preference import PreferenceSet, RejectReason
 from core.errors import Invalid, NotFound
+from core.interchange.preference_store import UPLOADS, upload_rows
 from core.interchange.preferences import read_preferences
+from core.jobs import control
 
 MAX_UPLOAD_BYTES = 250_000_000
 ENDINGS = (".jsonl", ".jsonl.gz", ".json", ".parquet")
-_FOLDER = "uploads"
 _NOTE = "upload.json"
 _TOKEN = re.compile(r"[0-9a-f]{32}")
 _KEPT_SECONDS = 24 * 3600
@@ -32,13 +36,20 @@ class Upload:
 
     Attributes:
         token: names it in addresses.
-        source: name of the file as it was uploaded, or a path of this machine.
+        source: name of the file as it was uploaded, a path of this machine, or a dataset.
         path: what is read.
+        job_id: the job that fetches it; None for files.
     """
 
     token: str
     source: str
     path: Path
+    job_id: int | None = None
+
+    @property
+    def is_here(self) -> bool:
+        """Whether a fetched upload has come."""
+        return self.job_id is None or is_there(self.path)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +84,7 @@ def stage_file(data_dir: Path, name: str, content: IO[bytes]) -> Upload:
             f"{base or 'The file'} is of no known kind.", hint=f"Give one of {', '.join(ENDINGS)}."
         )
     folder = _new_folder(data_dir)
-    path = folder / "file" / _plain(base, ending)  # a file's name may name a split
+    path = upload_rows(data_dir, folder.name) / _plain(base, ending)  # a name may name a split
     path.parent.mkdir()
     with path.open("wb") as file:
         shutil.copyfileobj(content, file)
@@ -96,17 +107,30 @@ def stage_path(data_dir: Path, location: str) -> Upload:
     return _note(folder, Upload(token=folder.name, source=location, path=path))
 
 
+def stage_dataset(
+    session: Session, data_dir: Path, data: HubPreferences, *, save_as: str = ""
+) -> Upload:
+    """Notes a dataset, and queues the job that fetches its rows when the transaction commits."""
+    folder = _new_folder(data_dir)
+    job_id = control.submit(session, FetchSpec(data=data, upload=folder.name, save_as=save_as))
+    path = upload_rows(data_dir, folder.name)
+    upload = Upload(token=folder.name, source=data.name, path=path, job_id=job_id)
+    return _note(folder, upload)
+
+
 def get_upload(data_dir: Path, token: str) -> Upload:
     """An upload that waits.
 
     Raises:
         NotFound: it was saved, thrown away, or a day has passed.
     """
-    folder = data_dir / _FOLDER / token
+    folder = data_dir / UPLOADS / token
     if not _TOKEN.fullmatch(token) or not is_there(folder / _NOTE):
         raise NotFound("This upload is not kept any more.", hint="Upload the file again.")
     note = json.loads((folder / _NOTE).read_text(encoding="utf-8"))
-    return Upload(token=token, source=note["source"], path=Path(note["path"]))
+    return Upload(
+        token=token, source=note["source"], path=Path(note["path"]), job_id=note.get("job_id")
+    )
 
 
 def read_upload(upload: Upload, *, held_out_share: float) -> UploadReport:
@@ -123,7 +147,7 @@ def read_upload(upload: Upload, *, held_out_share: float) -> UploadReport:
 def discard(data_dir: Path, token: str) -> None:
     """Throws an upload away; what was saved of it stays."""
     if _TOKEN.fullmatch(token):
-        shutil.rmtree(data_dir / _FOLDER / token, ignore_errors=True)
+        shutil.rmtree(data_dir / UPLOADS / token, ignore_errors=True)
 
 
 @lru_cache(maxsize=_CACHED)
@@ -138,7 +162,7 @@ def _plain(base: str, ending: str) -> str:
 
 
 def _new_folder(data_dir: Path) -> Path:
-    root = data_dir / _FOLDER
+    root = data_dir / UPLOADS
     root.mkdir(parents=True, exist_ok=True)
     for old in root.iterdir():
         if time.time() - old.stat().st_mtime > _KEPT_SECONDS:
@@ -149,6 +173,6 @@ def _new_folder(data_dir: Path) -> Path:
 
 
 def _note(folder: Path, upload: Upload) -> Upload:
-    note = {"source": upload.source, "path": str(upload.path)}
+    note = {"source": upload.source, "path": str(upload.path), "job_id": upload.job_id}
     (folder / _NOTE).write_text(json.dumps(note), encoding="utf-8")
     return upload

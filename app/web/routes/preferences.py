@@ -13,11 +13,12 @@ from starlette.datastructures import FormData, UploadFile
 from app.deps import Resources, ResourcesDep, SessionDep
 from app.services.align import offers as align_offers
 from app.services.features import catalog
+from app.services.jobs import jobs
 from app.services.preferences import contrast_launch
 from app.services.preferences import pages as preference_pages
 from app.services.preferences import set_contrasts as preference_contrasts
 from app.services.preferences import uploads as preference_uploads
-from app.services.preferences.uploads import UploadReport
+from app.services.preferences.uploads import Upload, UploadReport
 from app.services.problems import FieldProblem, FieldsInvalid
 from app.web import (
     answers,
@@ -30,6 +31,7 @@ from app.web import (
 from app.web.i18n import gettext
 from app.web.routes.jobs import PostedDep
 from core.db.session import Session
+from core.domain.alignment import HubPreferences
 from core.domain.preference import RejectReason, Split
 from core.domain.views_align import PreferenceSetCard
 from core.errors import SparsightError
@@ -60,12 +62,14 @@ class Sent:
     """What the form of a new set sent, and the upload that was made of it.
 
     Attributes:
-        token: of the upload; empty where there is a problem.
+        token: of the upload; empty where there is a problem, or a dataset.
+        dataset: what is to be fetched; None for a file.
     """
 
     typed: dict[str, str]
-    token: str
-    problems: tuple[FieldProblem, ...]
+    token: str = ""
+    dataset: HubPreferences | None = None
+    problems: tuple[FieldProblem, ...] = ()
 
 
 @router.get("/preferences")
@@ -94,19 +98,35 @@ async def sent_upload(request: Request, resources: ResourcesDep) -> Sent:
 
 
 @router.post("/preferences/new")
-def upload(request: Request, sent: Annotated[Sent, Depends(sent_upload)]) -> Response:
-    """Reads a file; its report comes next, and nothing is saved."""
+def upload(
+    request: Request,
+    session: SessionDep,
+    resources: ResourcesDep,
+    sent: Annotated[Sent, Depends(sent_upload)],
+) -> Response:
+    """Reads a file or has a dataset fetched; its report comes next, and nothing is saved."""
     if sent.problems:
         return _new_page(request, sent.typed, sent.problems, status=422)
+    token = sent.token
+    if sent.dataset is not None:
+        fetched = preference_uploads.stage_dataset(session, resources.data_dir, sent.dataset)
+        token = fetched.token
     share = sent.typed.get("held_out", "").strip()
     pairs = [("held_out", share)] if share else []
-    return render.redirect(request, render.with_query(f"/preferences/uploads/{sent.token}", pairs))
+    return render.redirect(request, render.with_query(f"/preferences/uploads/{token}", pairs))
 
 
 @router.get("/preferences/uploads/{token}")
-def report(request: Request, resources: ResourcesDep, token: _TOKEN) -> Response:
+def report(
+    request: Request, session: SessionDep, resources: ResourcesDep, token: _TOKEN
+) -> Response:
     """What reading an upload found: pairs, rejected rows with their reasons, counts."""
     form = preference_forms.report_form(request.query_params)
+    waiting = preference_uploads.get_upload(resources.data_dir, token)
+    if waiting.job_id is not None and not waiting.is_here:
+        return _fetching_page(request, session, waiting)
+    if render.is_partial(request) and "fetching" in request.query_params:
+        return render.redirect(request, f"/preferences/uploads/{token}")
     found = _read(resources, token, form.share)
     return _report_page(request, found, form)
 
@@ -264,22 +284,23 @@ def _stage(posted: FormData, typed: dict[str, str], data_dir: FilePath) -> Sent:
     file = posted.get("file")
     _, problems = preference_forms.share_of(typed.get("held_out", ""))
     if problems:
-        return Sent(typed=typed, token="", problems=problems)
+        return Sent(typed=typed, problems=problems)
     try:
+        if way == "hub":
+            dataset, wrong = preference_forms.dataset_of(typed)
+            return Sent(typed=typed, dataset=dataset, problems=wrong)
         if way == "path":
             staged = preference_uploads.stage_path(data_dir, typed.get("path", "").strip())
         elif isinstance(file, UploadFile) and file.filename:
             staged = preference_uploads.stage_file(data_dir, file.filename, file.file)
         else:
             message = gettext("Choose a file.")
-            return Sent(
-                typed=typed, token="", problems=(FieldProblem(path="file", message=message),)
-            )
+            return Sent(typed=typed, problems=(FieldProblem(path="file", message=message),))
     except SparsightError as error:
         path = "path" if way == "path" else "file"
         found = FieldProblem(path=path, message=error.message, hint=error.hint)
-        return Sent(typed=typed, token="", problems=(problem_words.told(found),))
-    return Sent(typed=typed, token=staged.token, problems=())
+        return Sent(typed=typed, problems=(problem_words.told(found),))
+    return Sent(typed=typed, token=staged.token)
 
 
 def _read(resources: Resources, token: str, share: float) -> UploadReport:
@@ -303,6 +324,19 @@ def _new_page(
         problems=problems,
         limit=preference_uploads.MAX_UPLOAD_BYTES,
         examples=preference_forms.EXAMPLES,
+    )
+
+
+def _fetching_page(request: Request, session: Session, waiting: Upload) -> Response:
+    """How far the job is that fetches a dataset."""
+    card = jobs.get_job(session, waiting.job_id or 0).card
+    return render.page(
+        request,
+        "preferences/fetching.html",
+        partial="preferences/_fetching.html",
+        section=SECTION,
+        upload=waiting,
+        job=card,
     )
 
 

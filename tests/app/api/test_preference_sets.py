@@ -149,3 +149,15 @@ def test_the_kind_of_a_raw_body_does_not_matter(client, kind):
         headers={"content-type": kind},
     )
     assert answer.status_code == 201, answer.text
+
+
+def test_a_dataset_is_fetched_and_stored_by_a_job(client):
+    data = {"kind": "hub", "name": "owner/pairs", "train_split": "train_prefs"}
+    answer = client.post(f"{SETS}/fetch", json={"data": data, "name": "far"})
+    assert answer.status_code == 202, answer.text
+    job = answer.json()
+    assert (job["kind"], job["title"]) == ("fetch", "Fetch preferences of owner/pairs")
+    assert answer.headers["location"] == f"/api/v1/jobs/{job['job_id']}"
+    spec = client.get(answer.headers["location"]).json()["spec"]
+    assert (spec["save_as"], spec["data"]["train_split"]) == ("far", "train_prefs")
+    assert client.post(f"{SETS}/fetch", json={"data": data, "name": ""}).status_code == 422

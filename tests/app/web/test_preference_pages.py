@@ -10,8 +10,11 @@ import pyarrow.parquet as parquet
 import pytest
 
 from app.services.preferences import pages as preference_pages
-from core.db.repositories import jobs
+from core.db.repositories import attempts, jobs
 from core.domain.align_jobs import ContrastSpec
+from core.domain.alignment import HubPreferences
+from core.domain.job import JobFailure, parse_spec
+from core.interchange.preference_store import upload_rows
 from core.interchange.preferences import preference_lines
 from tests.support.builders import MODEL_ID, SAE_ID
 from tests.support.launching import make_world, publish_contrast
@@ -256,3 +259,66 @@ def test_no_other_address_names_a_set(client):
     assert client.get("/preferences/nothing").status_code == 404
     assert client.get("/preferences/99999").status_code == 404
     assert client.get("/preferences/uploads/" + "0" * 32).status_code == 404
+
+
+def fetched(client, **fields):
+    """The address of the report of a dataset that a job is to fetch."""
+    answer = client.post(
+        "/preferences/new",
+        data={"way": "hub", "name": "/data/pairs", "train_split": "", **fields},
+        files={"none": ("", b"")},
+        follow_redirects=False,
+    )
+    assert answer.status_code == 303, answer.text
+    return answer.headers["location"]
+
+
+def newest_job(scope):
+    with scope() as session:
+        card = jobs.list_jobs(session, kind="fetch", limit=1)[0]
+        return card, parse_spec(jobs.get_spec(session, card.job_id))
+
+
+def test_a_dataset_is_fetched_by_a_job_and_reported_as_an_upload(client, scope, web_app):
+    place = fetched(client, held_out="10", eval_split="test")
+    card, spec = newest_job(scope)
+    assert spec.data == HubPreferences(name="/data/pairs", train_split="train", eval_split="test")
+    waiting = client.get(place)
+    assert f'href="/jobs/{card.job_id}"' in waiting.text
+    assert "not saved yet" in waiting.text
+    token = place.split("?")[0]
+    assert "every 2s" in client.get(f"{token}?fetching=1", headers=HTMX).text
+    rows = upload_rows(web_app.state.resources.data_dir, spec.upload)
+    rows.mkdir()
+    (rows / "train.jsonl").write_text(json.dumps(GOOD), encoding="utf-8")
+    other = json.dumps(GOOD | {"prompt": "And now?"})
+    (rows / "test.jsonl").write_text(other, encoding="utf-8")
+    ready = client.get(f"{token}?fetching=1", headers=HTMX)
+    assert ready.headers["hx-redirect"] == token
+    report = client.get(place)
+    assert "Save 2 pairs" in report.text
+    saved = client.post(
+        token, data={"name": "far", "share": "0.05", "action": "save"}, follow_redirects=False
+    )
+    assert "/data/pairs" in client.get(saved.headers["location"]).text
+
+
+def test_a_fetch_that_failed_says_why_and_offers_the_form_again(client, scope):
+    place = fetched(client)
+    card, _ = newest_job(scope)
+    with scope() as session:
+        claim = attempts.claim(session, job_id=card.job_id, attempt=1, owner="test:1:1")
+        failure = JobFailure(code="not_found", message="There is no dataset.", hint="Look again.")
+        attempts.fail(session, claim, failure)
+    page = client.get(place).text
+    assert "There is no dataset." in page
+    assert "Look again." in page
+    assert 'href="/preferences/new"' in page
+
+
+def test_a_dataset_without_a_name_is_refused_in_the_form(client):
+    answer = client.post(
+        "/preferences/new", data={"way": "hub", "name": " "}, files={"none": ("", b"")}
+    )
+    assert answer.status_code == 422
+    assert "Name a dataset of the hub or a folder." in answer.text

@@ -1,6 +1,6 @@
 """Preference pairs and conversations from where a run's settings say."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import assert_never
 
@@ -12,12 +12,12 @@ from core.domain.alignment import (
     StoredPreferences,
 )
 from core.domain.preference import ConversationSet, PreferenceSet
-from core.errors import CorpusUnreadable, Invalid
+from core.errors import Invalid
 from core.interchange.conversations import parse_conversations, read_conversations
 from core.interchange.preference_store import load_pairs, read_demo
 from core.interchange.preferences import parse_preferences, read_preferences
 from core.interchange.rows import Row, rows_of
-from worker.hub import hub_errors
+from worker.align.data.datasets_source import open_split
 
 
 def load_preferences(source: PreferenceSource, *, data_dir: Path | None = None) -> PreferenceSet:
@@ -28,9 +28,9 @@ def load_preferences(source: PreferenceSource, *, data_dir: Path | None = None) 
         data_dir: Sparsight's data folder, which holds uploaded sets; needed for those only.
 
     Raises:
-        Invalid, NotFound: the file or folder is missing or of no known kind.
+        Invalid, NotFound: the file, folder or dataset is missing or of no known kind.
         Conflict: an uploaded set is not what it was.
-        ModelMissing, DownloadFailed: the hub has no such dataset or cannot be reached.
+        DownloadFailed: the hub cannot be reached.
         CorpusUnreadable: the dataset has no such split, or cannot be read.
     """
     match source:
@@ -82,22 +82,6 @@ def _hub_rows(source: HubPreferences) -> Iterator[Row]:
         if split is None:
             continue
         part = "test" if split == source.eval_split else "train"
-        for row in rows_of(_load(source, split)):
+        for row in rows_of(open_split(source, split)):
             yield Row(number=number, value=row.value, preview=row.preview, part=part)
             number += 1
-
-
-def _load(source: HubPreferences, split: str) -> Iterable[object]:
-    import datasets  # slow to import, and most sources are files
-
-    try:
-        with hub_errors(source.name):
-            found: Iterable[object] = datasets.load_dataset(
-                source.name, source.config, split=split, revision=source.revision
-            )
-            return found
-    except (ValueError, datasets.exceptions.DatasetGenerationError) as error:
-        raise CorpusUnreadable(
-            f"{source.name} has no split {split!r} that can be read: {error}",
-            hint="Look at the dataset's page for its configurations and splits.",
-        ) from error
