@@ -18,7 +18,8 @@ from core.domain.align_preset import load_align_preset
 _DESCRIPTION = """Features of sparse autoencoders over language models: lists, pages, contexts,
 exports, and the jobs that make them.
 
-* Lists come in pages: send `next_after` (or `next_before`) back as `after` (`before`).
+* Lists come in pages: `next_after` and `previous_after`, sent back as `after`, give the pages
+  beside one; lists that begin with the newest go on with `next_before`, sent back as `before`.
 * Numbers of a feature are always those of one harvest: the newest finished one, or `?harvest=`.
 * Activations are in the SAE's own units; densities are shares of scored tokens.
 * Every error has the same body: `error` with `code`, `message`, `hint`, `fields`, `request_id`.

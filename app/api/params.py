@@ -7,6 +7,7 @@ from pydantic import AfterValidator
 
 from app.services.features.features import MAX_LIST_LIMIT
 from core.domain.ids import MODEL_ID, SAE_ID, FeatureId, check_model_id, check_sae_id
+from core.domain.job import JobPlace
 from core.domain.views import FeatureQuery, FeatureSort
 
 MAX_ID = 2**31 - 1  # of a harvest, a job, a feature: PostgreSQL's integer
@@ -52,6 +53,23 @@ Share = Annotated[float | None, Query(ge=0, le=1, allow_inf_nan=False)]
 Activation = Annotated[float | None, Query(ge=0, allow_inf_nan=False)]
 
 
+def job_place(
+    before: Annotated[
+        int | None,
+        Query(ge=1, le=MAX_ID, description="Older than this job: next_before.", examples=[7]),
+    ] = None,
+    after: Annotated[
+        int | None,
+        Query(ge=1, le=MAX_ID, description="Newer than this job: previous_after.", examples=[9]),
+    ] = None,
+) -> JobPlace:
+    """Where a page of jobs lies; without either it begins with the newest."""
+    return JobPlace(before=before, after=after)
+
+
+JobPlaceDep = Annotated[JobPlace, Depends(job_place)]
+
+
 def feature_id(model_id: ModelIdPath, sae_id: SaeIdPath, index: IndexPath) -> FeatureId:
     """The feature that a path names."""
     return FeatureId(model_id=model_id, sae_id=sae_id, index=index)
@@ -92,7 +110,7 @@ AfterQuery = Annotated[
     Query(
         max_length=200,
         pattern=r"^[^\x00]*$",
-        description="next_after of the page before; of the same filters and order.",
+        description="next_after or previous_after of a page of the same filters and order.",
         examples=["0.0031_2511"],
     ),
 ]

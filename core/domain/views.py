@@ -23,7 +23,7 @@ class FeatureQuery:
 
     Attributes:
         dead: True only dead, False only living, None both.
-        after: keyset of the last row seen, as given by FeaturePageOf.next_after.
+        after: place of the page, next_after or previous_after of a FeatureList.
         token: only features whose peak token's text contains this, case-insensitively.
         explained: only features with a present explanation that holds all these words or, as a
             whole, this text.
@@ -66,9 +66,10 @@ class FeatureCard:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FeatureList:
-    """One page of a feature list; next_after is None on the last one."""
+    """One page of a feature list; a neighbour that is not there is None."""
 
     cards: tuple[FeatureCard, ...]
+    previous_after: str | None
     next_after: str | None
     n_matching: int
 

@@ -129,7 +129,7 @@ class ContrastQuery:
         explained: True only features with an explanation, False only without, None both.
         tags: only features that bear every one of these.
         labelled: True only features whose label has a name, False only without, None both.
-        after: keyset of the last row seen, as given by ContrastList.next_after.
+        after: place of the page, next_after or previous_after of a ContrastList.
     """
 
     sort: ContrastSort = ContrastSort.ABS_EFFECT
@@ -224,8 +224,9 @@ class ContrastCard:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContrastList:
-    """One page of a contrast's features; next_after is None on the last one."""
+    """One page of a contrast's features; a neighbour that is not there is None."""
 
     rows: tuple[ContrastRow, ...]
+    previous_after: str | None
     next_after: str | None
     n_matching: int

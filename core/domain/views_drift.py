@@ -110,7 +110,7 @@ class DriftQuery:
         labelled: True only features whose label has a name, False only without, None both.
         treatment: only features that the run treated so.
         min_density: least density, of base or aligned model, in any place.
-        after: keyset of the last row seen, as given by DriftList.next_after.
+        after: place of the page, next_after or previous_after of a DriftList.
     """
 
     sort: DriftSort = DriftSort.LARGEST
@@ -127,9 +127,10 @@ class DriftQuery:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DriftList:
-    """One page of a drift's features; next_after is None on the last one."""
+    """One page of a drift's features; a neighbour that is not there is None."""
 
     rows: tuple[DriftRow, ...]
+    previous_after: str | None
     next_after: str | None
     n_matching: int
 

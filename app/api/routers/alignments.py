@@ -8,7 +8,7 @@ from fastapi import APIRouter, Path, Query, Response
 from fastapi.responses import StreamingResponse
 
 from app.api.answers import failures
-from app.api.params import MAX_ID, JobIdPath, LimitQuery
+from app.api.params import MAX_ID, JobIdPath, JobPlaceDep, LimitQuery
 from app.api.schemas.alignments import (
     AlignPresetBody,
     AlignPresetList,
@@ -42,21 +42,19 @@ _FILES = {
 @router.get("", responses=failures(422))
 def list_alignments(
     session: SessionDep,
+    place: JobPlaceDep,
     kind: Annotated[
         Literal["align", "sft"] | None,
         Query(description="Only runs of this kind.", examples=["align"]),
     ] = None,
-    before: Annotated[
-        int | None,
-        Query(ge=1, le=MAX_ID, description="next_before of the page before.", examples=[7]),
-    ] = None,
     limit: LimitQuery = 50,
 ) -> RunNumbersList:
     """Runs, the newest first, each with its newest numbers."""
-    found = align_runs.list_runs(session, kind=kind, before=before, limit=limit)
+    found = align_runs.list_runs(session, kind=kind, place=place, limit=limit)
     return RunNumbersList(
-        runs=[RunNumbersBody.of(run) for run in found],
-        next_before=found[-1].job_id if len(found) == limit else None,
+        runs=[RunNumbersBody.of(run) for run in found.runs],
+        previous_after=found.place.previous_after,
+        next_before=found.place.next_before,
     )
 
 

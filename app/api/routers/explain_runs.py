@@ -7,7 +7,7 @@ from fastapi import APIRouter, Body, Query, Response
 from pydantic import AfterValidator
 
 from app.api.answers import failures
-from app.api.params import MAX_ID, JobIdPath, LimitQuery
+from app.api.params import JobIdPath, JobPlaceDep, LimitQuery
 from app.api.schemas.explain_runs import (
     DistributionBody,
     DistributionList,
@@ -71,17 +71,15 @@ def estimate_explain_run(session: SessionDep, values: SpecBody) -> RunEstimateBo
 @router.get("/explain-runs", responses=failures(422))
 def list_explain_runs(
     session: SessionDep,
-    before: Annotated[
-        int | None,
-        Query(ge=1, le=MAX_ID, description="next_before of the page before.", examples=[7]),
-    ] = None,
+    place: JobPlaceDep,
     limit: LimitQuery = 50,
 ) -> RunList:
     """Runs, the newest first: what was made, what failed by class, what it cost."""
-    found = explain_runs.list_runs(session, before=before, limit=limit)
+    found = explain_runs.list_runs(session, place=place, limit=limit)
     return RunList(
-        runs=[RunBody.of(card) for card in found],
-        next_before=found[-1].job.job_id if len(found) == limit else None,
+        runs=[RunBody.of(card) for card in found.runs],
+        previous_after=found.place.previous_after,
+        next_before=found.place.next_before,
     )
 
 

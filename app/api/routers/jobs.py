@@ -7,7 +7,7 @@ from fastapi import APIRouter, Depends, Header, Query
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from app.api.answers import failures
-from app.api.params import MAX_ID, JobIdPath, LimitQuery
+from app.api.params import MAX_ID, JobIdPath, JobPlaceDep, LimitQuery
 from app.api.schemas.jobs import EventBody, EventPage, JobBody, JobDetail, JobList
 from app.deps import ResourcesDep, SessionDep
 from app.services.jobs import jobs
@@ -33,6 +33,7 @@ SeqQuery = Annotated[
 @router.get("", responses=failures(422))
 def list_jobs(
     session: SessionDep,
+    place: JobPlaceDep,
     state: Annotated[
         JobState | None, Query(description="Only jobs in this state.", examples=["running"])
     ] = None,
@@ -45,17 +46,16 @@ def list_jobs(
             examples=["harvest"],
         ),
     ] = None,
-    before: Annotated[
-        int | None,
-        Query(ge=1, le=MAX_ID, description="next_before of the page before.", examples=[7]),
-    ] = None,
     limit: LimitQuery = 50,
 ) -> JobList:
-    """Jobs, the newest first, page by page with `before`."""
-    found = jobs.list_jobs(session, state=state, kind=kind, before=before, limit=limit)
+    """Jobs, the newest first, page by page with `before` and `after`."""
+    found = jobs.list_page(
+        session, state=state, kinds=(kind,) if kind else (), place=place, limit=limit
+    )
     return JobList(
-        jobs=[JobBody.of(card) for card in found],
-        next_before=found[-1].job_id if len(found) == limit else None,
+        jobs=[JobBody.of(card) for card in found.jobs],
+        previous_after=found.previous_after,
+        next_before=found.next_before,
     )
 
 

@@ -56,6 +56,9 @@ class RunNumbersList(Schema):
     """Runs, the newest first."""
 
     runs: list[RunNumbersBody] = Field(description="The runs.")
+    previous_after: int | None = Field(
+        description="Value of after for the page before; null on the first.", examples=[9]
+    )
     next_before: int | None = Field(
         description="Send it back as before; null on the last page.", examples=[7]
     )

@@ -93,6 +93,10 @@ class ContrastFeatureList(Schema):
 
     features: list[ContrastFeatureBody] = Field(description="In the order asked for.")
     n_matching: int = Field(description="Features that match, on all pages.", examples=[1_904])
+    previous_after: str | None = Field(
+        description="Send it back as after for the page before; null on the first page.",
+        examples=["before_1.21_2511"],
+    )
     next_after: str | None = Field(
         description="Send it back as after; null on the last page.", examples=["1.21_2511"]
     )
@@ -103,5 +107,6 @@ class ContrastFeatureList(Schema):
         return cls(
             features=[ContrastFeatureBody.model_validate(row) for row in found.rows],
             n_matching=found.n_matching,
+            previous_after=found.previous_after,
             next_after=found.next_after,
         )

@@ -112,6 +112,10 @@ class DriftListBody(Schema):
 
     features: list[DriftRowBody] = Field(description="In the order asked for.")
     n_matching: int = Field(description="Features that match, on all pages.", examples=[3_870])
+    previous_after: str | None = Field(
+        description="Send it back as after for the page before; null on the first page.",
+        examples=["before_1.08_2511"],
+    )
     next_after: str | None = Field(
         description="Send it back as after; null on the last page.", examples=["1.08_2511"]
     )
@@ -122,6 +126,7 @@ class DriftListBody(Schema):
         return cls(
             features=[DriftRowBody.model_validate(row) for row in found.rows],
             n_matching=found.n_matching,
+            previous_after=found.previous_after,
             next_after=found.next_after,
         )
 

@@ -127,6 +127,10 @@ class FeatureListBody(Schema):
 
     features: list[FeatureRow] = Field(description="In the order asked for.")
     n_matching: int = Field(description="Features that match, on all pages.", examples=[4_587])
+    previous_after: str | None = Field(
+        description="Send it back as after for the page before; null on the first page.",
+        examples=["before_0.0031_2511"],
+    )
     next_after: str | None = Field(
         description="Value of after for the next page; null on the last.", examples=["0.0031_2511"]
     )
@@ -137,6 +141,7 @@ class FeatureListBody(Schema):
         return cls(
             features=[FeatureRow.from_card(card, words) for card in found.cards],
             n_matching=found.n_matching,
+            previous_after=found.previous_after,
             next_after=found.next_after,
         )
 

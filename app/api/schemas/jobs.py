@@ -94,6 +94,9 @@ class JobList(Schema):
     """One page of the jobs."""
 
     jobs: list[JobBody] = Field(description="The newest first.")
+    previous_after: int | None = Field(
+        description="Value of after for the page before; null on the first.", examples=[9]
+    )
     next_before: int | None = Field(
         description="Value of before for the next page; null on the last.", examples=[7]
     )

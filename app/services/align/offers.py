@@ -132,9 +132,7 @@ def _runs(session: Session) -> tuple[OfferedModel, ...]:
     finished = [
         card
         for kind in _RUN_KINDS
-        for card in jobs.list_jobs(
-            session, kind=kind, state=JobState.SUCCEEDED, limit=_RUNS_SHOWN, before=None
-        )
+        for card in jobs.list_jobs(session, kind=kind, state=JobState.SUCCEEDED, limit=_RUNS_SHOWN)
     ]
     finished.sort(key=lambda card: card.job_id, reverse=True)
     found = (_run(session, card) for card in finished)

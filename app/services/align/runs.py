@@ -16,7 +16,7 @@ from core.db.repositories import job_numbers
 from core.db.repositories.explained import Known, known_of
 from core.db.session import Session, SessionScope
 from core.domain.alignment import AlignSpec, SftSpec
-from core.domain.job import EventKind, JobCard, JobPage
+from core.domain.job import NEWEST, EventKind, JobCard, JobPage, JobPlace, JobSlice
 from core.errors import Invalid, NotFound
 
 KINDS = ("align", "sft")
@@ -156,17 +156,25 @@ class Comparison:
     finals: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunSlice:
+    """Runs of one page, the newest first; ``place`` holds the same jobs and its neighbours."""
+
+    runs: tuple[RunCard, ...]
+    place: JobSlice
+
+
 def list_runs(
-    session: Session, *, kind: str | None = None, before: int | None = None, limit: int = 50
-) -> tuple[RunCard, ...]:
-    """Runs, the newest first; before is the job of the last one seen."""
-    found = [
-        card
-        for wanted in (KINDS if kind is None else (kind,))
-        for card in jobs.list_jobs(session, kind=wanted, before=before, limit=limit)
-    ]
-    found.sort(key=lambda card: card.job_id, reverse=True)
-    return _cards(session, found[:limit])
+    session: Session,
+    *,
+    kind: str | None = None,
+    place: JobPlace = NEWEST,
+    limit: int = 50,
+) -> RunSlice:
+    """One page of runs, the newest first."""
+    kinds = KINDS if kind is None else (kind,)
+    found = jobs.list_page(session, place=place, kinds=kinds, limit=limit)
+    return RunSlice(runs=_cards(session, found.jobs), place=found)
 
 
 def get_run(session: Session, job_id: int) -> RunCard:

@@ -13,7 +13,7 @@ from core.db.session import Session
 from core.domain.explain_job import ExplainerSetting, ExplainSpec, RunBudget
 from core.domain.explanation import EvidenceStyle
 from core.domain.ids import FeatureId
-from core.domain.job import JobCard, JobPage
+from core.domain.job import NEWEST, JobCard, JobPage, JobPlace, JobSlice
 from core.domain.llm import Message
 from core.domain.views_explain import RunCard, RunPage, Spending
 from core.errors import NotFound
@@ -91,11 +91,18 @@ def resume(session: Session, job_id: int, *, budget: RunBudget | None = None) ->
     return jobs.get_job(session, job_id)
 
 
-def list_runs(
-    session: Session, *, before: int | None = None, limit: int = 50
-) -> tuple[RunCard, ...]:
-    """Runs, the newest first; before is the id of the last one seen."""
-    return _runs(session, jobs.list_jobs(session, kind=KIND, before=before, limit=limit))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunSlice:
+    """Runs of one page, the newest first; ``place`` holds the same jobs and its neighbours."""
+
+    runs: tuple[RunCard, ...]
+    place: JobSlice
+
+
+def list_runs(session: Session, *, place: JobPlace = NEWEST, limit: int = 50) -> RunSlice:
+    """One page of runs, the newest first."""
+    found = jobs.list_page(session, place=place, kinds=(KIND,), limit=limit)
+    return RunSlice(runs=_runs(session, found.jobs), place=found)
 
 
 def get_run(session: Session, job_id: int) -> RunPage:

@@ -1,12 +1,12 @@
 """Jobs: what runs, how far it is, and telling it to stop or go on."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 
 from app.services.jobs.bell import JobBell
 from core.db.repositories import jobs
 from core.db.session import Session, SessionScope
-from core.domain.job import JobCard, JobEvent, JobPage, JobState
+from core.domain.job import JobCard, JobEvent, JobPage, JobPlace, JobSlice, JobState
 from core.jobs import control
 
 FINAL_STATES = frozenset({JobState.CANCELLED, JobState.FAILED, JobState.SUCCEEDED})
@@ -19,11 +19,22 @@ def list_jobs(
     *,
     state: JobState | None = None,
     kind: str | None = None,
-    before: int | None = None,
     limit: int = 50,
 ) -> tuple[JobCard, ...]:
-    """Jobs, the newest first; before is the id of the last one seen."""
-    return jobs.list_jobs(session, state=state, kind=kind, limit=limit, before=before)
+    """The newest jobs, the newest first."""
+    return jobs.list_jobs(session, state=state, kind=kind, limit=limit)
+
+
+def list_page(
+    session: Session,
+    *,
+    place: JobPlace,
+    state: JobState | None = None,
+    kinds: Collection[str] = (),
+    limit: int = 50,
+) -> JobSlice:
+    """One page of jobs, the newest first."""
+    return jobs.list_page(session, place=place, state=state, kinds=kinds, limit=limit)
 
 
 def get_job(session: Session, job_id: int) -> JobPage:

@@ -16,6 +16,7 @@ from app.services.jobs import jobs
 from app.services.jobs.metric_history import MetricTable, make_table
 from app.web import render, run_plots, sse
 from app.web.i18n import gettext
+from app.web.places import JobPlaceDep
 from app.web.render import Here
 from app.web.routes.jobs import JobId, existing_job
 from app.web.sse import Look
@@ -34,20 +35,20 @@ RunQuery = Annotated[list[int], Query(alias="run", max_length=50)]
 
 @router.get("/align")
 def list_runs(
-    request: Request, session: SessionDep, kind: str = "", before: int | None = None
+    request: Request, session: SessionDep, place: JobPlaceDep, kind: str = ""
 ) -> Response:
     """Runs, the newest first."""
     wanted = kind if kind in align_runs.KINDS else None
-    found = align_runs.list_runs(session, kind=wanted, before=before, limit=LIST_LIMIT)
+    found = align_runs.list_runs(session, kind=wanted, place=place, limit=LIST_LIMIT)
     return render.page(
         request,
         "align/list.html",
         partial="align/_table.html",
         section=SECTION,
-        runs=found,
+        runs=found.runs,
         kind=wanted,
-        before=before,
-        more=found[-1].job_id if len(found) == LIST_LIMIT else None,
+        place=place,
+        slice=found.place,
         most=align_runs.MOST_COMPARED,
     )
 

@@ -19,12 +19,14 @@ from app.services.jobs import jobs
 from app.services.problems import FieldProblem, FieldsInvalid, field_problems
 from app.web import render, run_form, score_charts, sse
 from app.web.i18n import gettext
+from app.web.places import JobPlaceDep
 from app.web.render import Here
 from app.web.routes.jobs import JobId, PostedDep, existing_job
 from app.web.run_form import RunForm
 from app.web.sse import Look, Tell
 from core.db.session import Session
 from core.domain.explain_job import ExplainSpec, RunBudget
+from core.domain.job import JobPlace
 from core.domain.views import SaeCard
 from core.domain.views_explain import EndpointCard
 from core.errors import NotFound
@@ -41,13 +43,13 @@ _SHARE_OF_TIME = 0.05  # of a stream that is spent on reading the distributions
 def overview(
     request: Request,
     session: SessionDep,
+    place: JobPlaceDep,
     q: Annotated[str, Query(max_length=300)] = "",
     model: Annotated[str, Query(max_length=200)] = "",
-    before: Annotated[int | None, Query(ge=1, le=2**62)] = None,
 ) -> Response:
     """Runs, scores by layer and method, and explanations found by words."""
     if render.is_partial(request):
-        return _runs_part(request, session, before)
+        return _runs_part(request, session, place)
     models = tuple(card.model_id for card in catalog.list_models(session))
     chosen = model if model in models else None
     words = q.strip()
@@ -64,7 +66,7 @@ def overview(
         model=chosen,
         groups=score_charts.strip_groups(spread),
         endpoints=endpoints.list_endpoints(session),
-        **_runs(session, before),
+        **_runs(session, place),
     )
 
 
@@ -211,21 +213,17 @@ def _run_page(
     )
 
 
-def _runs(session: Session, before: int | None) -> dict[str, Any]:
-    found = explain_runs.list_runs(session, before=before, limit=RUNS_SHOWN)
-    return {
-        "runs": found,
-        "before": before,
-        "more": found[-1].job.job_id if len(found) == RUNS_SHOWN else None,
-    }
+def _runs(session: Session, place: JobPlace) -> dict[str, Any]:
+    found = explain_runs.list_runs(session, place=place, limit=RUNS_SHOWN)
+    return {"runs": found.runs, "place": place, "slice": found.place}
 
 
-def _runs_part(request: Request, session: Session, before: int | None) -> Response:
+def _runs_part(request: Request, session: Session, place: JobPlace) -> Response:
     return render.page(
         request,
         "explain_runs/_runs.html",
         section=SECTION,
-        **_runs(session, before),
+        **_runs(session, place),
     )
 
 

@@ -17,6 +17,7 @@ from app.services.problems import FieldsInvalid
 from app.web import harvest_form, render, run_plots, sse, words
 from app.web.harvest_form import HarvestForm
 from app.web.i18n import gettext
+from app.web.places import JobPlaceDep
 from core.db.session import Session
 from core.domain.job import JobState
 
@@ -38,20 +39,20 @@ PostedDep = Annotated[list[tuple[str, str]], Depends(posted_fields)]
 
 @router.get("/jobs")
 def list_jobs(
-    request: Request, session: SessionDep, state: str = "", before: int | None = None
+    request: Request, session: SessionDep, place: JobPlaceDep, state: str = ""
 ) -> Response:
     """Jobs, the newest first."""
     wanted = JobState(state) if state in set(JobState) else None
-    found = jobs.list_jobs(session, state=wanted, before=before, limit=LIST_LIMIT)
+    found = jobs.list_page(session, state=wanted, place=place, limit=LIST_LIMIT)
     return render.page(
         request,
         "jobs/list.html",
         partial="jobs/_table.html",
         section=SECTION,
-        jobs=found,
+        jobs=found.jobs,
         state=wanted,
-        before=before,
-        more=found[-1].job_id if len(found) == LIST_LIMIT else None,
+        place=place,
+        slice=found,
     )
 
 

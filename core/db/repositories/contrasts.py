@@ -127,6 +127,7 @@ def list_rows(
     )
     return ContrastList(
         rows=_rows(session, part, model_id, page.rows),
+        previous_after=page.previous_after,
         next_after=page.next_after,
         n_matching=page.n_matching,
     )

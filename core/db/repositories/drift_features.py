@@ -52,6 +52,7 @@ def list_rows(session: Session, drift_id: int, *, sae_id: str, query: DriftQuery
     )
     return DriftList(
         rows=_rows(session, part, model_id, page.rows),
+        previous_after=page.previous_after,
         next_after=page.next_after,
         n_matching=page.n_matching,
     )

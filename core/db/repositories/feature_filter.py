@@ -1,9 +1,8 @@
-"""Which features a list holds, in which order, and where its next page begins."""
+"""Which features a list holds, and in which order."""
 
-import math
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, func, or_, select
+from sqlalchemy import ColumnElement, and_, func, select
 from sqlalchemy.orm import InstrumentedAttribute
 
 from core.db.models.explanation import FeatureExplanation
@@ -13,10 +12,8 @@ from core.db.repositories.evidence import Part
 from core.db.repositories.explained import said_in_words
 from core.db.repositories.explanations import holds
 from core.db.repositories.harvests import fold
+from core.db.repositories.keyset import Order, check_limit
 from core.domain.views import FeatureQuery, FeatureSort
-from core.errors import Invalid
-
-MAX_LIMIT = 1_000
 
 SORT_COLUMNS: dict[FeatureSort, InstrumentedAttribute[Any]] = {
     FeatureSort.INDEX: Feature.index,
@@ -28,8 +25,7 @@ SORT_COLUMNS: dict[FeatureSort, InstrumentedAttribute[Any]] = {
 
 def matching(part: Part, query: FeatureQuery) -> ColumnElement[bool]:
     """The condition of all filters, without the keyset."""
-    if not 1 <= query.limit <= MAX_LIMIT:
-        raise Invalid(f"limit is {query.limit}.", hint=f"Use 1 to {MAX_LIMIT}.")
+    check_limit(query.limit)
     found = [Feature.harvest_sae_id == part.part_id]
     bounds = (
         (Feature.density, query.min_density, query.max_density),
@@ -90,51 +86,8 @@ def narrows(query: FeatureQuery) -> bool:
     return bool(said) or query.labelled is not None or any(bound is not None for bound in bounds)
 
 
-def order(query: FeatureQuery) -> tuple[ColumnElement[Any], ...]:
-    """The sort key, equals by index ascending in both directions."""
-    column = SORT_COLUMNS[query.sort]
-    first = column.desc() if query.descending else column.asc()
-    return (first,) if query.sort is FeatureSort.INDEX else (first, Feature.index.asc())
-
-
-def beyond(query: FeatureQuery) -> ColumnElement[bool] | None:
-    """The condition of coming after the last row seen; None on the first page."""
-    if query.after is None:
-        return None
-    value, index = _parse(query.after, query.sort)
-    column = SORT_COLUMNS[query.sort]
-    if query.sort is FeatureSort.INDEX:
-        return column < index if query.descending else column > index
-    strictly = column < value if query.descending else column > value
-    within = column <= value if query.descending else column >= value
-    return and_(within, or_(strictly, Feature.index > index))
-
-
-def keyset(query: FeatureQuery, *, value: float, index: int) -> str:
-    """The text by which the next page finds its place: exact value, then index.
-
-    >>> keyset(FeatureQuery(sort=FeatureSort.DENSITY), value=0.1, index=7)
-    '0.1_7'
-    >>> keyset(FeatureQuery(), value=0.0, index=7)
-    '7'
-    """
-    return str(index) if query.sort is FeatureSort.INDEX else f"{value!r}_{index}"
-
-
-def _parse(after: str, sort: FeatureSort) -> tuple[float, int]:
-    value, _, index = after.rpartition("_")
-    if bool(value) == (sort is FeatureSort.INDEX):
-        raise _unreadable(after)
-    try:
-        number, place = float(value or 0), int(index)
-    except ValueError as error:
-        raise _unreadable(after) from error
-    if not math.isfinite(number) or not 0 <= place < 2**31:
-        raise _unreadable(after)
-    return number, place
-
-
-def _unreadable(after: str) -> Invalid:
-    return Invalid(
-        f"{after!r} is not a place in this list.", hint="Leave it out for the first page."
-    )
+def order(query: FeatureQuery) -> Order:
+    """What the list is sorted by."""
+    by_index = query.sort is FeatureSort.INDEX
+    key: ColumnElement[Any] | None = None if by_index else SORT_COLUMNS[query.sort].expression
+    return Order(key=key, index=_index(), descending=query.descending)

@@ -21,12 +21,12 @@ from core.db.repositories.evidence import (
     read_contexts,
     stats_of,
 )
+from core.db.repositories.keyset import read_rows
 from core.domain.activation import ContextRows
 from core.domain.views import (
     FeatureCard,
     FeatureList,
     FeatureQuery,
-    FeatureSort,
 )
 
 
@@ -56,16 +56,12 @@ def list_features(
     """
     part = find_part(session, model_id=model_id, sae_id=sae_id, harvest_id=harvest_id)
     condition = feature_filter.matching(part, query)
-    chosen = select(*STATS_COLUMNS).where(condition).order_by(*feature_filter.order(query))
-    beyond = feature_filter.beyond(query)
-    if beyond is not None:
-        chosen = chosen.where(beyond)
-    rows = session.execute(chosen.limit(query.limit + 1)).all()
-    shown = rows[: query.limit]
-    more = len(rows) > query.limit
+    chosen = select(*STATS_COLUMNS).where(condition)
+    rows = read_rows(session, chosen, feature_filter.order(query), query)
     return FeatureList(
-        cards=_cards(session, part, shown),
-        next_after=_place(query, shown[-1]) if more else None,
+        cards=_cards(session, part, rows.found),
+        previous_after=rows.previous_after,
+        next_after=rows.next_after,
         n_matching=_count(session, part, query),
     )
 
@@ -121,12 +117,6 @@ def _count(session: Session, part: Part, query: FeatureQuery) -> int:
     condition = feature_filter.matching(part, query)
     counted = select(func.count()).select_from(Feature).where(condition)
     return session.execute(counted).scalar_one()
-
-
-def _place(query: FeatureQuery, row: AnyRow) -> str:
-    by_index = query.sort is FeatureSort.INDEX
-    value = 0.0 if by_index else getattr(row, query.sort.value)
-    return feature_filter.keyset(query, value=value, index=row.feature_index)
 
 
 def _cards(session: Session, part: Part, rows: Sequence[AnyRow]) -> tuple[FeatureCard, ...]:

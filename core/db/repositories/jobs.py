@@ -1,6 +1,6 @@
 """Jobs: submitted, asked to stop, queued again, and read."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from pydantic import JsonValue
@@ -15,7 +15,9 @@ from core.domain.job import (
     EventKind,
     JobCard,
     JobPage,
+    JobPlace,
     JobQueue,
+    JobSlice,
     JobState,
     Progress,
 )
@@ -126,17 +128,47 @@ def list_jobs(
     state: JobState | None = None,
     kind: str | None = None,
     limit: int = 50,
-    before: int | None = None,
 ) -> tuple[JobCard, ...]:
-    """Jobs, the newest first; ``before`` is the last job id of the page before."""
+    """The newest jobs, the newest first."""
     query = select(*_CARD).order_by(Job.id.desc()).limit(limit)
     if state is not None:
         query = query.where(Job.state == state)
     if kind is not None:
         query = query.where(Job.kind == kind)
-    if before is not None:
-        query = query.where(Job.id < before)
     return tuple(_card(row) for row in session.execute(query))
+
+
+def list_page(
+    session: Session,
+    *,
+    place: JobPlace,
+    limit: int,
+    state: JobState | None = None,
+    kinds: Collection[str] = (),
+) -> JobSlice:
+    """One page of jobs, the newest first; a page newer than a job that is not full is the first."""
+    query = select(*_CARD).limit(limit + 1)
+    if state is not None:
+        query = query.where(Job.state == state)
+    if kinds:
+        query = query.where(Job.kind.in_(kinds))
+    if place.before is None and place.after is not None:
+        newer = query.where(Job.id > place.after).order_by(Job.id.asc())
+        found = [_card(row) for row in session.execute(newer)][::-1]
+        if len(found) > limit:
+            return _slice(found[1:], newer=True, older=True)
+    if place.before is not None:
+        query = query.where(Job.id < place.before)
+    found = [_card(row) for row in session.execute(query.order_by(Job.id.desc()))]
+    return _slice(found[:limit], newer=place.before is not None, older=len(found) > limit)
+
+
+def _slice(found: Sequence[JobCard], *, newer: bool, older: bool) -> JobSlice:
+    return JobSlice(
+        jobs=tuple(found),
+        previous_after=found[0].job_id if found and newer else None,
+        next_before=found[-1].job_id if found and older else None,
+    )
 
 
 def find_by_spec(session: Session, spec: dict[str, JsonValue]) -> tuple[JobCard, ...]:

@@ -1,18 +1,20 @@
-"""Pages of features sorted by any number: where the next one begins, by value and index."""
+"""Pages of sorted lists: each begins or ends at a row, named by its value and index."""
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
-from sqlalchemy import ColumnElement, and_, func, or_, select
+from sqlalchemy import ColumnElement, Select, and_, func, or_, select
 from sqlalchemy.orm import Session
 
 from core.db.base import Base
+from core.db.repositories.cards import AnyRow
 from core.errors import Invalid
 
 MAX_LIMIT = 1_000
 RowT = TypeVar("RowT", bound=Base)
+_BEFORE = "before_"
 
 
 @runtime_checkable
@@ -29,14 +31,75 @@ class PageQuery(Protocol):
 
     @property
     def after(self) -> str | None:
-        """``next_after`` of the page before; None on the first one."""
+        """``next_after`` or ``previous_after`` of another page; None on the first one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """What a list is sorted by: a number, equals by index ascending; key None is index alone."""
+
+    key: ColumnElement[Any] | None
+    index: ColumnElement[int]
+    descending: bool
+
+    def columns(self, *, backwards: bool = False) -> tuple[ColumnElement[Any], ...]:
+        """For ORDER BY."""
+        down = self.descending != backwards
+        if self.key is None:
+            return (self.index.desc() if down else self.index.asc(),)
+        return (
+            self.key.desc() if down else self.key.asc(),
+            self.index.desc() if backwards else self.index.asc(),
+        )
+
+    def beyond(self, place: "Place") -> ColumnElement[bool]:
+        """The condition of lying on the place's side of its row."""
+        down = self.descending != place.before
+        if self.key is None:
+            return self.index < place.index if down else self.index > place.index
+        strictly = self.key < place.value if down else self.key > place.value
+        within = self.key <= place.value if down else self.key >= place.value  # an index finds it
+        among_equals = self.index < place.index if place.before else self.index > place.index
+        return and_(within, or_(strictly, among_equals))
+
+    def place(self, row: AnyRow, *, before: bool = False) -> "Place":
+        """Where a page begins after a row, or ends before it."""
+        value = None if self.key is None else float(row.sorted_by)
+        return Place(value=value, index=row.sorted_index, before=before)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """A row of a list and the side of it on which a page lies.
+
+    >>> str(Place(value=0.1, index=7)), str(Place(value=None, index=7, before=True))
+    ('0.1_7', 'before_7')
+    """
+
+    value: float | None
+    index: int
+    before: bool = False
+
+    def __str__(self) -> str:
+        value = "" if self.value is None else f"{self.value!r}_"
+        return f"{_BEFORE if self.before else ''}{value}{self.index}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rows:
+    """The rows of one page, and the places of its neighbours; None where there is no more."""
+
+    found: Sequence[AnyRow]
+    previous_after: str | None
+    next_after: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page(Generic[RowT]):
-    """Rows of one page; next_after is None on the last one, n_matching counts all pages."""
+    """Rows of one page and the places of its neighbours; n_matching counts all pages."""
 
     rows: tuple[RowT, ...]
+    previous_after: str | None
     next_after: str | None
     n_matching: int
 
@@ -55,19 +118,54 @@ def read_page(
         Invalid: the limit or the place of the page is none.
     """
     check_limit(query.limit)
-    index: ColumnElement[int] = table.__table__.c["index"]
-    chosen = select(table, key.label("key")).where(*condition)
-    chosen = chosen.order_by(*order_by(key, index, descending=query.descending))
-    if query.after is not None:
-        chosen = chosen.where(beyond(query.after, key, index, descending=query.descending))
-    found = session.execute(chosen.add_columns(index.label("at")).limit(query.limit + 1)).all()
-    shown = found[: query.limit]
-    last = shown[-1] if len(found) > query.limit else None
+    order = Order(key=key, index=table.__table__.c["index"], descending=query.descending)
+    rows = read_rows(session, select(table).where(*condition), order, query)
     counted = select(func.count()).select_from(table).where(*condition)
     return Page(
-        rows=tuple(row[0] for row in shown),
-        next_after=None if last is None else place_after(float(last.key), last.at),
+        rows=tuple(row[0] for row in rows.found),
+        previous_after=rows.previous_after,
+        next_after=rows.next_after,
         n_matching=session.execute(counted).scalar_one(),
+    )
+
+
+def read_rows(
+    session: Session, chosen: "Select[*tuple[Any, ...]]", order: Order, query: PageQuery
+) -> Rows:
+    """One page of what a query chooses.
+
+    A page before a row that would not be full is the first page.
+
+    Raises:
+        Invalid: the place of the page is none.
+    """
+    index = order.index.label("sorted_index")
+    key = () if order.key is None else (order.key.label("sorted_by"),)
+    chosen = chosen.add_columns(index, *key).limit(query.limit + 1)
+    place = None if query.after is None else parse(query.after, by_index=order.key is None)
+    if place is not None and place.before:
+        before = chosen.where(order.beyond(place)).order_by(*order.columns(backwards=True))
+        found = session.execute(before).all()[::-1]
+        if len(found) > query.limit:
+            return _rows(order, found[1:], more_before=True, more_after=True)
+        place = None
+    if place is not None:
+        chosen = chosen.where(order.beyond(place))
+    found = session.execute(chosen.order_by(*order.columns())).all()
+    return _rows(
+        order,
+        found[: query.limit],
+        more_before=place is not None,
+        more_after=len(found) > query.limit,
+    )
+
+
+def _rows(order: Order, found: Sequence[AnyRow], *, more_before: bool, more_after: bool) -> Rows:
+    first, last = (found[0], found[-1]) if found else (None, None)
+    return Rows(
+        found=found,
+        previous_after=str(order.place(first, before=True)) if first and more_before else None,
+        next_after=str(order.place(last)) if last and more_after else None,
     )
 
 
@@ -77,44 +175,26 @@ def check_limit(limit: int) -> None:
         raise Invalid(f"limit is {limit}.", hint=f"Use 1 to {MAX_LIMIT}.")
 
 
-def place_after(value: float, index: int) -> str:
-    """The text by which the next page finds its place: exact value, then index.
+def parse(text: str, *, by_index: bool) -> Place:
+    """The place that a text names.
 
-    >>> place_after(0.1, 7)
-    '0.1_7'
-    """
-    return f"{value!r}_{index}"
-
-
-def order_by(
-    key: ColumnElement[Any], index: ColumnElement[int], *, descending: bool
-) -> tuple[ColumnElement[Any], ...]:
-    """By the key; equals by index ascending in both directions."""
-    return (key.desc() if descending else key.asc(), index.asc())
-
-
-def beyond(
-    after: str, key: ColumnElement[Any], index: ColumnElement[int], *, descending: bool
-) -> ColumnElement[bool]:
-    """The condition of coming after the last row seen.
+    >>> parse("before_0.1_7", by_index=False)
+    Place(value=0.1, index=7, before=True)
 
     Raises:
-        Invalid: the text names no place.
+        Invalid: it names no place in a list of this order.
     """
-    value, place = _parse(after)
-    strictly = key < value if descending else key > value
-    return or_(strictly, and_(key == value, index > place))
-
-
-def _parse(after: str) -> tuple[float, int]:
-    value, _, index = after.rpartition("_")
+    bare = text.removeprefix(_BEFORE)
+    value, _, index = bare.rpartition("_")
     try:
-        number, place = float(value), int(index)
+        number, place = (float(value) if value else None), int(index)
     except ValueError as error:
-        raise _unreadable(after) from error
-    if not math.isfinite(number) or not 0 <= place < 2**31:
-        raise _unreadable(after)
-    return number, place
+        raise _unreadable(text) from error
+    if (number is None) != by_index or not 0 <= place < 2**31:
+        raise _unreadable(text)
+    if number is not None and not math.isfinite(number):
+        raise _unreadable(text)
+    return Place(value=number, index=place, before=bare != text)
 
 
 def _unreadable(after: str) -> Invalid:

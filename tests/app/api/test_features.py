@@ -165,6 +165,17 @@ def test_another_harvest_that_is_not_there_is_told(client, sample):
     assert answer.status_code == 404
 
 
+@pytest.mark.parametrize("sort", ["index", "density"])
+def test_a_list_is_read_backwards_page_by_page(client, sample, sort):
+    query = {"sort": sort, "limit": 3, "descending": True}
+    url = f"{sample.url}/features"
+    first = client.get(url, params=query).json()
+    second = client.get(url, params=query | {"after": first["next_after"]}).json()
+    assert first["previous_after"] is None
+    assert second["previous_after"].startswith("before_")
+    assert client.get(url, params=query | {"after": second["previous_after"]}).json() == first
+
+
 def test_the_vocabulary_gives_exact_bytes(client, sample, scope):
     url = f"/api/v1/models/{sample.model_id}/vocabulary"
     with scope() as session:

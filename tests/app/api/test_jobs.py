@@ -76,6 +76,9 @@ def test_jobs_are_listed_newest_first_page_by_page(client):
     assert [job["job_id"] for job in first["jobs"]] == made[:0:-1]
     rest = client.get("/api/v1/jobs", params={"limit": 2, "before": first["next_before"]}).json()
     assert rest["jobs"][0]["job_id"] == made[0]
+    assert first["previous_after"] is None
+    back = client.get("/api/v1/jobs", params={"limit": 2, "after": rest["previous_after"]}).json()
+    assert back == first
 
 
 def test_jobs_are_filtered_by_state_and_kind(client, job):

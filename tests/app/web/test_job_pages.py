@@ -31,6 +31,18 @@ def job_id(scope):
         return control.submit(session, job_spec("work"))
 
 
+def test_lists_of_jobs_lead_to_newer_and_older_ones(client, scope):
+    with scope() as session:
+        ids = [control.submit(session, job_spec("work")) for _ in range(120)]
+    newest = client.get("/jobs").text
+    assert "Newer" not in newest
+    middle = client.get(f"/jobs?before={ids[-50]}").text
+    assert f'href="/jobs?after={ids[-51]}"' in middle
+    assert f'href="/jobs?before={ids[-100]}"' in middle
+    assert "Newest" not in newest
+    assert f'id="job-{ids[-1]}"' in client.get(f"/jobs?after={ids[-51]}").text
+
+
 def corpus_fields(tmp_path, *, text="some text"):
     """Fields of a form for a harvest of local files."""
     (tmp_path / "corpus.txt").write_text(text)

@@ -196,6 +196,33 @@ def test_pages_together_are_the_sorted_list_with_equals_by_index(
     assert n_matching == 24
 
 
+@pytest.mark.parametrize("descending", [False, True])
+@pytest.mark.parametrize("sort", list(FeatureSort))
+@pytest.mark.parametrize("limit", [1, 5, 24])
+def test_going_back_shows_the_pages_that_were_seen(reader, sort, descending, limit):
+    def read(after):
+        query = FeatureQuery(sort=sort, descending=descending, limit=limit, after=after)
+        found = features.list_features(reader, model_id=MODEL_ID, sae_id=SAE_ID, query=query)
+        shown = [card.stats.index for card in found.cards]
+        return shown, found.previous_after, found.next_after
+
+    seen = [read(None)]
+    while (after := seen[-1][2]) is not None:
+        seen.append(read(after))
+    assert [before is None for _, before, _ in seen] == [True, *[False] * (len(seen) - 1)]
+    found = seen.pop()
+    while seen:
+        found = read(found[1])
+        assert found == seen.pop()
+
+
+def test_a_page_before_a_row_near_the_beginning_is_the_first_page(reader):
+    query = FeatureQuery(limit=5, after="before_3")
+    found = features.list_features(reader, model_id=MODEL_ID, sae_id=SAE_ID, query=query)
+    assert [card.stats.index for card in found.cards] == [0, 1, 2, 3, 4]
+    assert (found.previous_after, found.next_after) == (None, "4")
+
+
 def test_a_card_shows_the_top_context_and_what_is_promoted(sample, reader):
     cards, _ = every_page(reader, FeatureQuery(dead=False))
     for card in cards:
@@ -222,7 +249,9 @@ def test_filters_keep_their_bounds(sample, reader):
     assert {card.stats.index for card in kept} == found
 
 
-@pytest.mark.parametrize("after", ["", "x", "0.1", "nan_3", "inf_3", "0.1_-1", "0.1_x", "_4"])
+@pytest.mark.parametrize(
+    "after", ["", "x", "0.1", "nan_3", "inf_3", "0.1_-1", "0.1_x", "_4", "before_", "before_4"]
+)
 def test_a_place_that_cannot_be_read_is_refused(reader, after):
     query = FeatureQuery(sort=FeatureSort.DENSITY, after=after)
     with pytest.raises(Invalid, match="not a place"):

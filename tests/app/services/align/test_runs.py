@@ -9,6 +9,7 @@ from app.services.align import runs as align_runs
 from core.db.repositories import explanations
 from core.domain.explanation import Explanation, ExplanationMethod
 from core.domain.ids import FeatureId
+from core.domain.job import JobPlace
 from core.errors import Invalid, NotFound
 from core.jobs import control
 from tests.support.builders import MODEL_ID, SAE_ID
@@ -56,12 +57,13 @@ def test_runs_of_both_kinds_are_listed_newest_first_page_by_page(session, starte
     tuned = start_run(session, told_sft())
     harvest = control.submit(session, job_spec("work"))
     assert harvest > tuned.job_id
-    found = align_runs.list_runs(session)
+    found = align_runs.list_runs(session).runs
     assert [run.job_id for run in found] == [tuned.job_id, started.job_id]
-    only = align_runs.list_runs(session, kind="sft")
+    only = align_runs.list_runs(session, kind="sft").runs
     assert [run.result_id for run in only] == [f"{MODEL_ID}-sft"]
-    rest = align_runs.list_runs(session, before=tuned.job_id, limit=1)
-    assert [run.job_id for run in rest] == [started.job_id]
+    rest = align_runs.list_runs(session, place=JobPlace(before=tuned.job_id), limit=1)
+    assert rest.place.previous_after == started.job_id
+    assert [run.job_id for run in rest.runs] == [started.job_id]
 
 
 def test_another_job_is_no_run(session):
@@ -82,7 +84,7 @@ def test_moved_features_are_sorted_by_size_and_have_their_newest_explanation(ses
     feature = FeatureId(model_id=MODEL_ID, sae_id=SAE_ID, index=1)
     for text in ("first thought", "second thought"):
         said = Explanation(text=text, method=ExplanationMethod.HUMAN, author="me")
-        explanations.add(session, feature=feature, explanation=said)
+        explanations.add(session, explanations.NewExplanation(feature=feature, explanation=said))
     run = align_runs.get_run(session, started.job_id)
     moved = align_runs.moved_features(session, run)
     assert moved is not None
