@@ -85,7 +85,13 @@ def create_app(settings: Settings, *, stopping: threading.Event | None = None) -
         RequestGuard,
         allowed=allowed,
         max_body_bytes=MAX_BODY_BYTES,
-        uploads=dict.fromkeys(("/preferences/new", "/api/v1/preference-sets"), MAX_UPLOAD_BYTES),
+        uploads=dict.fromkeys(
+            (
+                *("/preferences/new", "/api/v1/preference-sets"),
+                *("/labels/import", "/api/v1/labels/import"),
+            ),
+            MAX_UPLOAD_BYTES,
+        ),
     )
     return app
 

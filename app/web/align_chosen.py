@@ -1,14 +1,18 @@
 """Features that a form holds or frees, with what is known of each."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from app.services.align import finder as align_finder
 from app.services.align.finder import Described
 from app.services.align.offers import OfferedSae, Offers
 from app.services.features import catalog
+from app.services.labels import tags
 from app.web import align_features, tokens
 from app.web.align_form import AlignForm
 from core.db.session import Session
+from core.domain.alignment import TagSource
+from core.domain.label import TagCard
 from core.domain.views import Vocabulary
 from core.errors import NotFound
 
@@ -21,6 +25,7 @@ class ChosenFeature:
 
     index: int
     url: str
+    label: str | None
     explanation: str | None
     peak_label: tokens.Html | None
 
@@ -32,11 +37,13 @@ class ChosenList:
     Attributes:
         name: held or free.
         n_more: how many are not shown.
+        tags: tags that some of them came from, each with how many.
     """
 
     name: str
     features: tuple[ChosenFeature, ...]
     n_more: int
+    tags: tuple[tuple[str, int], ...] = ()
 
 
 def chosen_lists(
@@ -49,9 +56,28 @@ def chosen_lists(
         sae = offers.sae(form.text(f"{at}.pick"))
         if sae is not None and form.text(f"{at}.treat") == align_features.SOME:
             texts = {name: form.text(f"{at}.{name}") for name in ("held", "free")}
-            lists = (_list(session, sae, name, text) for name, text in texts.items())
+            came_from = align_features.sources(form.typed, row)
+            lists = (
+                replace(_list(session, sae, name, text), tags=_tags(came_from, name))
+                for name, text in texts.items()
+            )
             found[row] = tuple(one for one in lists if one.features)
     return found
+
+
+def tag_offers(session: Session, form: AlignForm, offers: Offers) -> dict[int, tuple[TagCard, ...]]:
+    """Tags of the features of every known SAE of the form, by its row."""
+    found: dict[int, tuple[TagCard, ...]] = {}
+    for row in range(form.n_saes):
+        sae = offers.sae(form.text(f"constraint.{row}.pick"))
+        if sae is not None:
+            found[row] = tags.list_tags(session, model_id=sae.card.model_id, sae_id=sae.sae_id)
+    return found
+
+
+def _tags(came_from: Sequence[TagSource], name: str) -> tuple[tuple[str, int], ...]:
+    """Tags of one list, each with how many of its features."""
+    return tuple((one.tag, len(one.features)) for one in came_from if one.treatment == name)
 
 
 def _list(session: Session, sae: OfferedSae, name: str, text: str) -> ChosenList:
@@ -70,6 +96,7 @@ def _feature(sae: OfferedSae, one: Described, words: Vocabulary | None) -> Chose
     return ChosenFeature(
         index=one.index,
         url=f"/{sae.key}/{one.index}",
+        label=one.label,
         explanation=one.explanation,
         peak_label=None if silent else _label(words, one.peak_token),
     )

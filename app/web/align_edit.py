@@ -7,8 +7,11 @@ from app.services.align.offers import Offers
 from app.services.problems import FieldProblem
 from app.web import align_features
 from app.web.align_form import AlignForm
+from app.web.i18n import gettext
 from app.web.problem_words import told
 from core.db.session import Session
+from core.domain.alignment import TagSource, Treated
+from core.domain.feature_choice import sources_left
 from core.errors import SparsightError
 
 Target = str  # held or free
@@ -26,7 +29,7 @@ def edited(
             return form.without_row(int(rest))
         case "pick":
             return with_layers(form, picks, offers)
-        case "find" | "top":
+        case "find" | "top" | "tag":
             return _found(form, name, rest, offers=offers, session=session)
         case _:
             return None
@@ -78,13 +81,71 @@ def with_features(
     return form
 
 
-def _listed(form: AlignForm, row: int, target: Target, indices: Sequence[int]) -> AlignForm:
-    """The form with more features in one of a row's lists, and out of the other."""
+def with_tag(
+    form: AlignForm, tag: str, key: str, treat: str, *, offers: Offers, session: Session
+) -> AlignForm:
+    """The form with every feature of a known SAE that bears a tag, held or free.
+
+    Args:
+        form: as it is.
+        tag: name of the tag.
+        key: model and SAE; one that is not known is passed over.
+        treat: held, only (held, and no others), or free.
+        offers: the known SAEs.
+        session: the database.
+    """
+    sae = offers.sae(key)
+    if sae is None:
+        return form
+    rows = [r for r in range(form.n_saes) if form.text(f"constraint.{r}.pick") == key]
+    form = form if rows else with_sae(form, key)
+    row = rows[0] if rows else form.n_saes - 1
+    try:
+        found = align_finder.by_tag(session, tag, model_id=sae.card.model_id, sae_id=sae.sae_id)
+    except SparsightError as error:
+        path = f"constraint.{row}.tag.name"
+        problem = FieldProblem(path=path, message=error.message, hint=error.hint)
+        return form.with_text({path: tag}).with_problems([told(problem)])
+    target = "free" if treat == "free" else "held"
+    form = _from_tag(_listed(form, row, target, found), row, target, tag, found)
+    return form.with_text({f"constraint.{row}.others": "0"}) if treat == "only" else form
+
+
+def _from_tag(
+    form: AlignForm, row: int, target: Target, tag: str, features: Sequence[int]
+) -> AlignForm:
+    """The form with a note that features of one of a row's lists came from a tag."""
+    source = TagSource(tag=tag, treatment=Treated(target), features=tuple(features))
+    held, free = (
+        align_features.indices_in(form.text(f"constraint.{row}.{name}"))
+        for name in ("held", "free")
+    )
+    left = sources_left([*align_features.sources(form.typed, row), source], held=held, free=free)
+    return form.with_text({f"constraint.{row}.from_tags": align_features.written_sources(left)})
+
+
+def _listed(
+    form: AlignForm,
+    row: int,
+    target: Target,
+    indices: Sequence[int],
+    weight: float | None = None,
+) -> AlignForm:
+    """The form with more features in one of a row's lists, and out of the other.
+
+    A weight counts for held ones that stand there already too.
+    """
     other = "free" if target == "held" else "held"
     names = {part: f"constraint.{row}.{part}" for part in (target, other)}
+    before = form.text(names[target])
+    more = (
+        align_features.add_to_list(before, indices)
+        if weight is None or target == "free"
+        else align_features.put_in_list(before, indices, weight)
+    )
     return form.with_text(
         {
-            names[target]: align_features.add_to_list(form.text(names[target]), indices),
+            names[target]: more,
             names[other]: align_features.take_from_list(form.text(names[other]), indices),
             f"constraint.{row}.treat": align_features.SOME,
         }
@@ -98,6 +159,8 @@ def _found(
     if not place.isdigit() or target not in {"held", "free"}:
         return None
     row = int(place)
+    if how == "tag":
+        return _tagged(form, row, target, offers=offers, session=session)
     at = f"constraint.{row}.{how}"
     path = f"{at}.{'words' if how == 'find' else 'contrast'}"
     count = form.text(f"{at}.n")
@@ -109,6 +172,29 @@ def _found(
         problem = FieldProblem(path=path, message=error.message, hint=error.hint)
         return form.with_problems([told(problem)])
     return _listed(form, row, target, indices)
+
+
+def _tagged(
+    form: AlignForm, row: int, target: Target, *, offers: Offers, session: Session
+) -> AlignForm:
+    """The form with the features of the tag that stands in a row, of the weight beside it."""
+    at = f"constraint.{row}.tag"
+    tag, typed = form.text(f"{at}.name"), form.text(f"{at}.weight").strip() or "1"
+    try:
+        weight = float(typed.replace(",", "."))
+    except ValueError:
+        weight = 0.0
+    if not 1.0 <= weight < float("inf"):
+        wrong = FieldProblem(path=f"{at}.weight", message=gettext("Write 1 or more."))
+        return form.with_problems([wrong])
+    model_id, sae_id = _sae_of(form, row, offers)
+    try:
+        found = align_finder.by_tag(session, tag, model_id=model_id, sae_id=sae_id)
+    except SparsightError as error:
+        problem = FieldProblem(path=f"{at}.name", message=error.message, hint=error.hint)
+        return form.with_problems([told(problem)])
+    listed = _listed(form, row, target, found, weight)
+    return _from_tag(listed, row, target, tag, found)
 
 
 def _by_words(

@@ -1,17 +1,21 @@
 """The SAEs of a constraint set in a form: which, and how the features of each are treated.
 
 A list of features is typed as indices or feature ids, apart by commas, spaces or lines; a weight
-may follow a colon: ``12, 873:2.5, gemma-2-2b/12-gemmascope-res-16k/8437``.
+may follow a colon: ``12, 873:2.5, gemma-2-2b/12-gemmascope-res-16k/8437``. Which of them came from
+a tag goes along in a field that nobody types.
 """
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
 
+from pydantic import TypeAdapter, ValidationError
+
 from app.services.align.offers import Offers
 from app.services.problems import FieldProblem
 from app.web import align_text
 from app.web.i18n import gettext
-from core.domain.alignment import ConstraintSae, HeldFeature
+from core.domain.alignment import ConstraintSae, HeldFeature, TagSource
+from core.domain.feature_choice import sources_left
 
 OWN = "own"
 ALL, SOME = "all", "some"
@@ -19,6 +23,7 @@ _PLAIN = ("k", "index_set", "weight")
 _SOURCE = ("source.kind", "source.location", "source.release_id", "source.hook_name")
 _ENTRY = re.compile(r"(?:(?P<sae>[^\s:/]+/[^\s:/]+)/)?(?P<index>[0-9]{1,9})(?::(?P<weight>.+))?")
 _DEFAULTS = ConstraintSae.model_fields
+_SOURCES: TypeAdapter[tuple[TagSource, ...]] = TypeAdapter(tuple[TagSource, ...])
 
 
 def row_of(name: str) -> int | None:
@@ -33,7 +38,7 @@ def fresh(row: int, *, others: Mapping[str, str]) -> dict[str, str]:
     before = others.get(f"constraint.{row - 1}.k") or str(_DEFAULTS["k"].default)
     texts = {name: align_text.text_of(_DEFAULTS[name].default) for name in ("weight", "others")}
     texts |= {"index_set": str(_DEFAULTS["index_set"].default.value), "k": before}
-    texts |= {"pick": OWN, "treat": ALL, "held": "", "free": "", "sae_id": ""}
+    texts |= {"pick": OWN, "treat": ALL, "held": "", "free": "", "sae_id": "", "from_tags": ""}
     texts |= {"source.kind": "hub", **dict.fromkeys(_SOURCE[1:], "")}
     return {f"constraint.{row}.{name}": text for name, text in texts.items()}
 
@@ -56,6 +61,7 @@ def texts(row: int, entry: ConstraintSae, model_id: str, offers: Offers) -> dict
         "others": align_text.text_of(entry.others),
         "held": held_text(entry.held),
         "free": ", ".join(map(str, entry.free)),
+        "from_tags": written_sources(entry.tags),
     }
     return {f"constraint.{row}.{name}": text for name, text in found.items()}
 
@@ -104,6 +110,38 @@ def add_to_list(text: str, found: Iterable[int]) -> str:
     return ", ".join([*features_in(text), *more])
 
 
+def put_in_list(text: str, found: Iterable[int], weight: float) -> str:
+    """A list with some indices of this weight, whatever weight they had.
+
+    >>> put_in_list("3:4, 9", [3, 5], 2.5)
+    '9, 3:2.5, 5:2.5'
+    """
+    held = [HeldFeature(feature=index, weight=weight) for index in dict.fromkeys(found)]
+    kept = take_from_list(text, (one.feature for one in held))
+    return ", ".join(filter(None, (kept, held_text(held))))
+
+
+def sources(typed: Mapping[str, str], row: int) -> tuple[TagSource, ...]:
+    """Tags that features of a row's lists came from and are still in; what is no such text is none.
+
+    The features of the lists count: one that was taken out of them belongs to no tag any more.
+    """
+    at = f"constraint.{row}"
+    text = typed.get(f"{at}.from_tags", "")
+    try:
+        found = _SOURCES.validate_json(text) if text else ()
+    except ValidationError:
+        return ()
+    held, free = (indices_in(typed.get(f"{at}.{name}", "")) for name in ("held", "free"))
+    return sources_left(found, held=held, free=free)
+
+
+def written_sources(found: Iterable[TagSource]) -> str:
+    """Tags with their features as the field holds them; empty without any."""
+    kept = tuple(found)
+    return _SOURCES.dump_json(kept).decode() if kept else ""
+
+
 def take_from_list(text: str, gone: Iterable[int]) -> str:
     """A list without some indices."""
     names = {str(index) for index in gone}
@@ -134,6 +172,9 @@ def _row_values(typed: Mapping[str, str], row: int, offers: Offers) -> dict[str,
         for match in _matches(text("held"))
     ]
     found["free"] = [int(match["index"]) for match in _matches(text("free"))]
+    came_from = sources(typed, row)
+    if came_from:
+        found["tags"] = [source.model_dump(mode="json") for source in came_from]
     return found
 
 

@@ -7,6 +7,7 @@ from starlette.datastructures import QueryParams
 
 from app.services.problems import FieldProblem
 from app.web import tokens
+from app.web.forms import asked_tags
 from app.web.i18n import gettext
 from core.domain.views import Vocabulary
 from core.domain.views_align import ContrastQuery, ContrastRow, ContrastSort
@@ -33,7 +34,7 @@ class ContrastForm:
     @property
     def active(self) -> bool:
         """Whether any filter is set."""
-        return bool(self.typed["words"] or self.typed["share"])
+        return any(self.typed[name] for name in ("words", "share", "tags"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,9 +56,11 @@ def contrast_form(params: QueryParams) -> ContrastForm:
         "dir": direction if direction in {"asc", "desc"} else "desc",
         "words": params.get("words", "").strip()[:100],
         "share": params.get("share", "").strip(),
+        "tags": params.get("tags", "").strip(),
         "after": params.get("after", ""),
     }
     share, problems = _percent(typed["share"])
+    tags, wrong = asked_tags(typed["tags"])
     number = params.get("contrast", "")
     known = number.isascii() and number.isdigit() and len(number) < 10
     return ContrastForm(
@@ -68,11 +71,12 @@ def contrast_form(params: QueryParams) -> ContrastForm:
             sort=ContrastSort(typed["sort"]),
             descending=typed["dir"] == "desc",
             min_share=share,
-            words=typed["words"] or None,
+            words=typed["words"].replace("\0", "") or None,
+            tags=tags,
             after=typed["after"] or None,
             limit=LIMIT,
         ),
-        problems=problems,
+        problems=(*problems, *wrong),
     )
 
 

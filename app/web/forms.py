@@ -4,14 +4,18 @@ from collections.abc import Container
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated
+from urllib.parse import urlencode
 
 from fastapi import Path
 from starlette.datastructures import QueryParams
 
+from app.services.labels.texts import checked_tags, split_tags
 from app.services.problems import FieldProblem
 from app.web.i18n import gettext
+from app.web.problem_words import told
 from core.domain.activation import Band
 from core.domain.views import FeatureQuery, FeatureSort
+from core.errors import Invalid
 
 BANDS: dict[str, Band | None] = {
     "top": Band.TOP,
@@ -24,6 +28,7 @@ BANDS: dict[str, Band | None] = {
 }
 WIDTHS: dict[str, int | None] = {"narrow": 32, "wide": 64, "whole": None}
 LIST_LIMIT = 50
+_KEPT = ("harvest", "run", "show", "band", "width", "scale", "view", "breaks", "nonzero")
 IndexPath = Annotated[int, Path(ge=0, le=999_999_999)]
 
 
@@ -109,7 +114,8 @@ class ListForm:
         return any(self.typed[name] for name in _FILTERS)
 
 
-_FILTERS = ("dmin", "dmax", "amin", "amax", "alive", "token", "words")
+_FILTERS = ("dmin", "dmax", "amin", "amax", "alive", "token", "words", "tags", "labelled")
+LABELLED = {"yes": True, "no": False}
 _SORTS = {
     "index": FeatureSort.INDEX,
     "density": FeatureSort.DENSITY,
@@ -124,7 +130,9 @@ def list_form(params: QueryParams) -> ListForm:
     typed["sort"] = _among(typed["sort"], _SORTS, "index")
     typed["dir"] = _among(typed["dir"], ("asc", "desc"), "asc")
     typed["alive"] = _among(typed["alive"], ("living", "dead"), "")
+    typed["labelled"] = _among(typed["labelled"], LABELLED, "")
     numbers, problems = _numbers(typed, ("dmin", "dmax", "amin", "amax"))
+    tags, wrong = asked_tags(typed["tags"])
     query = FeatureQuery(
         sort=_SORTS[typed["sort"]],
         descending=typed["dir"] == "desc",
@@ -134,11 +142,32 @@ def list_form(params: QueryParams) -> ListForm:
         max_activation=numbers["amax"],
         dead={"living": False, "dead": True}.get(typed["alive"]),
         token=typed["token"] or None,
-        explained=typed["words"].replace("\0", "")[:200] or None,
+        words=typed["words"].replace("\0", "")[:200] or None,
+        tags=tags,
+        labelled=LABELLED.get(typed["labelled"]),
         after=typed["after"] or None,
         limit=LIST_LIMIT,
     )
-    return ListForm(typed=typed, query=query, problems=tuple(problems))
+    return ListForm(typed=typed, query=query, problems=(*problems, *wrong))
+
+
+def asked_tags(text: str) -> tuple[tuple[str, ...], tuple[FieldProblem, ...]]:
+    """The tags that a filter asks for, and what is wrong with it."""
+    try:
+        return checked_tags(split_tags(text)), ()
+    except Invalid as error:
+        problem = FieldProblem(path="tags", message=error.message, hint=error.hint)
+        return (), (told(problem),)
+
+
+def kept_state(params: QueryParams) -> str:
+    """What of a feature's address goes with the reader to the next feature, as a query.
+
+    >>> kept_state(QueryParams("run=3&show=delta&band=top&x=1"))
+    '?run=3&show=delta&band=top'
+    """
+    kept = [(name, value) for name, value in params.multi_items() if name in _KEPT]
+    return f"?{urlencode(kept)}" if kept else ""
 
 
 def harvest_choice(params: QueryParams) -> int | None:

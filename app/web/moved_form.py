@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from starlette.datastructures import QueryParams
 
 from app.services.problems import FieldProblem
+from app.web.forms import LABELLED, asked_tags
 from app.web.i18n import gettext
 from core.domain.views_drift import DriftQuery, DriftRow, DriftSort, Treatment
 
@@ -24,29 +25,36 @@ class MovedForm:
     @property
     def active(self) -> bool:
         """Whether any filter is set."""
-        return any(self.typed[name] for name in ("words", "explained", "treatment", "dmin"))
+        return any(
+            self.typed[name]
+            for name in ("words", "explained", "treatment", "dmin", "tags", "labelled")
+        )
 
 
 def moved_form(params: QueryParams) -> MovedForm:
     """The filters of an address; densities are typed in percent."""
-    names = ("words", "explained", "treatment", "dmin", "sort", "dir", "after")
+    names = ("words", "explained", "treatment", "dmin", "tags", "labelled", "sort", "dir", "after")
     typed = {name: params.get(name, "").strip() for name in names}
     typed["sort"] = typed["sort"] if typed["sort"] in set(DriftSort) else DriftSort.LARGEST.value
     typed["dir"] = "asc" if typed["dir"] == "asc" else "desc"
     typed["explained"] = typed["explained"] if typed["explained"] in _EXPLAINED else ""
     typed["treatment"] = typed["treatment"] if typed["treatment"] in set(Treatment) else ""
+    typed["labelled"] = typed["labelled"] if typed["labelled"] in LABELLED else ""
     density, problems = _percent(typed["dmin"])
+    tags, wrong = asked_tags(typed["tags"])
     query = DriftQuery(
         sort=DriftSort(typed["sort"]),
         descending=typed["dir"] == "desc",
-        words=typed["words"] or None,
+        words=typed["words"].replace("\0", "")[:200] or None,
+        tags=tags,
+        labelled=LABELLED.get(typed["labelled"]),
         explained=_EXPLAINED.get(typed["explained"]),
         treatment=Treatment(typed["treatment"]) if typed["treatment"] else None,
         min_density=density,
         after=typed["after"] or None,
         limit=LIST_LIMIT,
     )
-    return MovedForm(typed=typed, query=query, problems=problems)
+    return MovedForm(typed=typed, query=query, problems=(*problems, *wrong))
 
 
 def largest_change(rows: Sequence[DriftRow]) -> float:

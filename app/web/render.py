@@ -28,6 +28,7 @@ ROOT = Path(__file__).parents[2]
 TEMPLATES = ROOT / "templates"
 STATIC = ROOT / "static"
 THEMES = ("auto", "light", "dark")
+_PASSING = {"lang", "tagged"}  # what is said once, and is no part of the page's address
 VARY = "HX-Request-Type, Cookie, Accept-Language"
 
 
@@ -38,6 +39,7 @@ class Here:
     Attributes:
         query: the query parameters in order.
         section: the part of the site that the navigation marks.
+        n_tagged: features that a form has just tagged; None unless the page comes after one.
     """
 
     path: str
@@ -45,6 +47,7 @@ class Here:
     theme: str
     lang: str
     section: str
+    n_tagged: int | None = None
 
     def link(self, **changes: object) -> str:
         """This page with query parameters changed; None or an empty text takes one away."""
@@ -140,12 +143,16 @@ def is_partial(request: Request) -> bool:
 def here(request: Request, *, section: str = "") -> Here:
     """Where the request's page is."""
     theme = request.cookies.get("theme", "auto")
+    tagged = request.query_params.get("tagged", "")
     return Here(
         path=request.url.path,
-        query=tuple((n, v) for n, v in request.query_params.multi_items() if n != "lang"),
+        query=tuple((n, v) for n, v in request.query_params.multi_items() if n not in _PASSING),
         theme=theme if theme in THEMES else "auto",
         lang=i18n.current.get(),
         section=section,
+        n_tagged=int(tagged)
+        if tagged.isascii() and tagged.isdigit() and len(tagged) < 10
+        else None,
     )
 
 

@@ -8,6 +8,7 @@ from app.web.context_changes import largest_change
 from app.web.forms import WIDTHS, ContextOptions, Scale, Shown
 from app.web.tokens import Window
 from core.domain.activation import Band, ContextActivations
+from core.domain.label import Label
 from core.domain.views import FeatureCard, FeaturePage, Vocabulary
 from core.domain.views_explain import ExplanationCard
 
@@ -144,6 +145,7 @@ class FeatureRow:
 
     Attributes:
         explanation: the one that stands for the feature; None without any.
+        label: None where people say nothing of it.
     """
 
     card: FeatureCard
@@ -152,12 +154,21 @@ class FeatureRow:
     peak_label: tokens.Html | None
     promoted: tuple[tokens.Html, ...]
     explanation: ExplanationCard | None
+    label: Label | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Said:
+    """What is said of the features of a list, by index."""
+
+    explanations: Mapping[int, ExplanationCard]
+    labels: Mapping[int, Label]
 
 
 def feature_rows(
     cards: Sequence[FeatureCard],
     vocabulary: Vocabulary,
-    explained: Mapping[int, ExplanationCard],
+    said: Said,
     *,
     base: str,
     suffix: str,
@@ -175,7 +186,8 @@ def feature_rows(
                 tokens.token_label(vocabulary, token_id)
                 for token_id in card.promoted[:PROMOTED_SHOWN]
             ),
-            explanation=explained.get(card.stats.index),
+            explanation=said.explanations.get(card.stats.index),
+            label=said.labels.get(card.stats.index),
         )
         for card in cards
     )

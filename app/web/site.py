@@ -20,8 +20,11 @@ from app.web.routes import (
     harvests,
     home,
     jobs,
+    labels,
     preferences,
     settings,
+    tagging,
+    tags,
 )
 
 
@@ -55,6 +58,9 @@ def add_pages(app: FastAPI) -> None:
         explain_runs,
         explanations,
         explaining,
+        tags,
+        tagging,
+        labels,
         features,
     ):
         app.include_router(routes.router, include_in_schema=False)

@@ -221,11 +221,17 @@ def _asked_form(session: Session, params: QueryParams, offers: Offers) -> AlignF
         form = form.starting_from(chosen)
     form = form.with_text(_data_texts(params, offers))
     features = params.getlist("feature")[:MAX_FEATURES]
+    tag, treat = params.get("tag", ""), params.get("treat", "")
+    if tag:
+        bare = form.without_saes().with_text({"method": Method.FPO.value})
+        for key in params.getlist("sae"):
+            bare = align_edit.with_tag(bare, tag, key, treat, offers=offers, session=session)
+        return bare if bare.n_saes else form
     if not features:
         return form
     kept = form if "from" in params else form.without_saes()
     kept = kept.with_text({"method": Method.FPO.value})
-    return align_edit.with_features(kept, features, params.get("treat", ""), offers)
+    return align_edit.with_features(kept, features, treat, offers)
 
 
 def _first_form(session: Session, params: QueryParams, offers: Offers) -> AlignForm:
@@ -326,6 +332,7 @@ def _form_page(
         same_model=lambda sae: sae.card.model_id in own,
         notice=notice,
         chosen_lists=align_chosen.chosen_lists(session, form, look.offers),
+        tag_offers=align_chosen.tag_offers(session, form, look.offers),
         **_side_context(request, session, look),
     )
 

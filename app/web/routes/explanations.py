@@ -11,8 +11,10 @@ from fastapi.responses import Response
 from app.deps import SessionDep
 from app.services.explain import endpoints, explanations
 from app.services.features import catalog, features
+from app.services.labels import labels
 from app.services.problems import FieldProblem
 from app.web import explanation_rows, forms, render, rows
+from app.web.author import author_of, keep_author
 from app.web.i18n import gettext
 from app.web.routes.explaining import FeatureDep
 from app.web.routes.jobs import PostedDep
@@ -29,8 +31,6 @@ from core.errors import Conflict, Invalid, NotFound
 router = APIRouter()
 
 SECTION = "features"
-AUTHOR_COOKIE = "author"
-YEAR_SECONDS = 365 * 24 * 3600
 _MAX_ID = 2**31 - 1
 ExplanationId = Annotated[int, Path(ge=1, le=_MAX_ID)]
 ScoreId = Annotated[int, Path(ge=1, le=_MAX_ID)]
@@ -214,6 +214,8 @@ def panel_context(
         "explanations": found,
         "foremost": foremost,
         "foremost_id": foremost.explanation_id if foremost else None,
+        "label": labels.get_label(session, feature),
+        "nobody": explanations.NOBODY,
         "suffix": forms.harvest_suffix(harvest_id),
     }
 
@@ -236,10 +238,8 @@ def _changed(
         **panel_context(session, card.feature, harvest_id=harvest_id),
     )
     author = card.explanation.author
-    if instead is None and author != explanations.NOBODY and author.isascii():
-        response.set_cookie(
-            AUTHOR_COOKIE, author, max_age=YEAR_SECONDS, httponly=True, samesite="lax"
-        )
+    if instead is None and author != explanations.NOBODY:
+        keep_author(response, author)
     return response
 
 
@@ -271,7 +271,7 @@ def _new_form(
         action=f"/{feature}/explanations{suffix}",
         back=f"/{feature}{suffix}",
         text=text,
-        author=_author(request, author),
+        author=author_of(request, author),
         problems=_problems(problem),
     )
 
@@ -292,7 +292,7 @@ def _edit_form(
         action=f"/explanations/{card.explanation_id}/edit{suffix}",
         back=f"/{card.feature}{suffix}",
         text=text,
-        author=_author(request, author),
+        author=author_of(request, author),
         version=card.version,
         place=place,
         problems=_problems(problem),
@@ -309,14 +309,10 @@ def _lost_form(request: Request, fields: dict[str, str], *, place: int) -> TextF
         action=f"/{feature}/explanations{suffix}",
         back=f"/{feature}{suffix}",
         text=fields.get("text", ""),
-        author=_author(request, fields.get("author")),
+        author=author_of(request, fields.get("author")),
         place=place,
         gone=True,
     )
-
-
-def _author(request: Request, typed: str | None) -> str:
-    return request.cookies.get(AUTHOR_COOKIE, "")[:80] if typed is None else typed
 
 
 def _problems(error: Invalid | None) -> tuple[FieldProblem, ...]:

@@ -1,7 +1,7 @@
 """Models, feature lists and feature pages, their raw views and files."""
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Annotated, Any
@@ -15,13 +15,14 @@ from app.services.drift.feature_drifts import FeatureDrifts
 from app.services.explain import explanations
 from app.services.features import catalog, export, features
 from app.services.features.export import MEDIA_TYPES, ExportFormat
+from app.services.labels import labels
 from app.web import charts, context_changes, forms, render, rows, snippets
 from app.web.forms import ContextOptions, Shown, View
 from app.web.routes.explanations import panel_context
 from core.db.session import Session
 from core.domain.harvest import HarvestInfo
 from core.domain.ids import FeatureId
-from core.domain.views import FeaturePage, ModelCard
+from core.domain.views import FeatureCard, FeaturePage, ModelCard, SaeCard
 from core.domain.views_explain import ExplanationCard
 from core.errors import Invalid, NotFound
 
@@ -110,12 +111,14 @@ def list_features(request: Request, session: SessionDep, model_id: str, sae_id: 
         rows=rows.feature_rows(
             cards,
             words,
-            explanations.foremost_of(
-                session,
-                model_id=model_id,
-                sae_id=sae_id,
-                indices=[card.stats.index for card in cards],
-                words=form.query.explained,
+            rows.Said(
+                explanations=_foremost(session, sae, cards, form.query.words),
+                labels=labels.of_features(
+                    session,
+                    model_id=model_id,
+                    sae_id=sae_id,
+                    indices=[card.stats.index for card in cards],
+                ),
             ),
             base=base,
             suffix=_suffix(harvest_id),
@@ -196,6 +199,12 @@ def show(
         change_scale=context_changes.largest_change(shown),
         base=f"/{model_id}/{sae_id}",
         near=_near(session, page),
+        named={
+            index: found.text.name
+            for index, found in labels.of_features(
+                session, model_id=model_id, sae_id=sae_id, indices=_neighbours(page)
+            ).items()
+        },
         **panel_context(session, feature, harvest_id=harvest_id),
         peaks=rows.peak_tokens(page),
         **_drawings(page),
@@ -219,15 +228,30 @@ def _shown(
     return context_changes.shown_page(page, compared, options.show)
 
 
+def _foremost(
+    session: Session, sae: SaeCard, cards: Sequence[FeatureCard], words: str | None
+) -> dict[int, ExplanationCard]:
+    """The explanation of each feature of a list: one that holds the words before others."""
+    indices = [card.stats.index for card in cards]
+    of_sae = {"model_id": sae.model_id, "sae_id": sae.sae_id}
+    found = explanations.foremost_of(session, **of_sae, indices=indices)
+    if words:
+        found |= explanations.foremost_of(session, **of_sae, indices=indices, words=words)
+    return found
+
+
 def _near(session: Session, page: FeaturePage) -> dict[int, ExplanationCard]:
     """The explanations that stand for the neighbours of a page's feature."""
-    neighbours = (*page.coactivation, *page.decoder_cosine)
     return explanations.foremost_of(
         session,
         model_id=page.model_id,
         sae_id=page.sae.sae_id,
-        indices={neighbour.index for neighbour in neighbours},
+        indices=_neighbours(page),
     )
+
+
+def _neighbours(page: FeaturePage) -> set[int]:
+    return {neighbour.index for neighbour in (*page.coactivation, *page.decoder_cosine)}
 
 
 def _drawings(page: FeaturePage) -> dict[str, Any]:
