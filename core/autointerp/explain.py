@@ -1,13 +1,14 @@
 """Prompts that ask for an explanation, in three styles of evidence."""
 
 from collections.abc import Callable, Sequence
+from functools import cache, lru_cache
 
 from core.autointerp.answers import read_explanation
 from core.autointerp.highlights import active_positions, marked_text
 from core.autointerp.lookup import explain_by_lookup
 from core.autointerp.records import (
+    SPARSE_BELOW,
     format_records,
-    is_sparse,
     max_activation,
     nonzero_share,
     normalise_openai,
@@ -39,6 +40,8 @@ from core.errors import Invalid
 MAX_TOKENS = 100
 MAX_LISTED = 11
 
+_Turn = tuple[str, str]  # what the user asks, what the assistant answers
+
 
 def explain_from_records(
     records: Sequence[ActivationRecord],
@@ -56,11 +59,7 @@ def explain_from_records(
     """
     _check_firing(records)
     words = wording(PromptName.EXPLAIN_RECORDS, language)
-    turns: list[tuple[str, str]] = []
-    for number, neuron in enumerate(few_shot_neurons(), start=1):
-        shown = [record.record() for record in neuron.records]
-        answer = words.fill("answer", explanation=neuron.explanation[language])
-        turns.append((_record_turn(words, number, shown), answer))
+    turns = _record_examples(language)
     last = _record_turn(words, len(turns) + 1, records)
     messages = _conversation(words.system(shown=last), turns, last)
     return _question(
@@ -85,15 +84,10 @@ def explain_from_highlights(
     _check_firing(records)
     words = wording(PromptName.EXPLAIN_HIGHLIGHTS, language)
     marks = unused_delimiters(visible("".join(t for record in records for t in record.tokens)))
-    turns: list[tuple[str, str]] = []
-    for feature in few_shot_features():
-        shown = [record.record() for record in feature.records]
-        answer = words.fill("answer", explanation=feature.explanation[language])
-        turns.append((_highlight_turn(words, shown, marks), answer))
     last = _highlight_turn(words, records, marks)
     system = words.system(shown=last, open=marks[0], close=marks[1])
     return _question(
-        _conversation(system, turns, last),
+        _conversation(system, _highlight_examples(language, marks), last),
         words,
         EvidenceStyle.HIGHLIGHTS,
         len(records),
@@ -119,26 +113,9 @@ def explain_from_tokens(
     if not tokens and not promoted:
         raise Invalid("No token to explain from.", hint="Choose a feature that fires.")
     words = wording(PromptName.EXPLAIN_TOKENS, language)
-    turns = [
-        (
-            words.fill(
-                "user",
-                tokens=token_list(feature.tokens),
-                promoted=token_list(feature.promoted),
-                suppressed=token_list(feature.suppressed),
-            ),
-            words.fill("answer", explanation=feature.explanation[language]),
-        )
-        for feature in few_shot_top_tokens()
-    ]
-    last = words.fill(
-        "user",
-        tokens=token_list(tuple(tokens)),
-        promoted=token_list(tuple(promoted)),
-        suppressed=token_list(tuple(suppressed)),
-    )
+    last = _token_turn(words, tokens, promoted, suppressed)
     return _question(
-        _conversation(words.system(shown=last), turns, last),
+        _conversation(words.system(shown=last), _token_examples(language), last),
         words,
         EvidenceStyle.TOKENS_AND_LOGITS,
         0,
@@ -152,10 +129,58 @@ def explain_offline(records: Sequence[ActivationRecord]) -> Plan[Explanation]:
     return Plan(questions=(), join=lambda _: Answer(explain_by_lookup(records)))
 
 
+@cache
+def _record_examples(language: Language) -> tuple[_Turn, ...]:
+    """The few-shot turns of rows; the same in every prompt."""
+    words = wording(PromptName.EXPLAIN_RECORDS, language)
+    turns = []
+    for number, neuron in enumerate(few_shot_neurons(), start=1):
+        shown = [record.record() for record in neuron.records]
+        answer = words.fill("answer", explanation=neuron.explanation[language])
+        turns.append((_record_turn(words, number, shown), answer))
+    return tuple(turns)
+
+
+@lru_cache(maxsize=32)
+def _highlight_examples(language: Language, marks: tuple[str, str]) -> tuple[_Turn, ...]:
+    """The few-shot turns of marked documents, by the marks in use."""
+    words = wording(PromptName.EXPLAIN_HIGHLIGHTS, language)
+    turns = []
+    for feature in few_shot_features():
+        shown = [record.record() for record in feature.records]
+        answer = words.fill("answer", explanation=feature.explanation[language])
+        turns.append((_highlight_turn(words, shown, marks), answer))
+    return tuple(turns)
+
+
+@cache
+def _token_examples(language: Language) -> tuple[_Turn, ...]:
+    """The few-shot turns of top tokens; the same in every prompt."""
+    words = wording(PromptName.EXPLAIN_TOKENS, language)
+    return tuple(
+        (
+            _token_turn(words, feature.tokens, feature.promoted, feature.suppressed),
+            words.fill("answer", explanation=feature.explanation[language]),
+        )
+        for feature in few_shot_top_tokens()
+    )
+
+
+def _token_turn(
+    words: Wording, tokens: Sequence[str], promoted: Sequence[str], suppressed: Sequence[str]
+) -> str:
+    return words.fill(
+        "user",
+        tokens=token_list(tuple(tokens)),
+        promoted=token_list(tuple(promoted)),
+        suppressed=token_list(tuple(suppressed)),
+    )
+
+
 def _record_turn(words: Wording, number: int, records: Sequence[ActivationRecord]) -> str:
     top = max_activation(records)
     rows = format_records(records, max_activation=top)
-    repeated = is_sparse(records, max_activation=top) and nonzero_share(records) > 0
+    repeated = 0 < nonzero_share(records, max_activation=top) < SPARSE_BELOW
     sparse = format_records(records, max_activation=top, only_nonzero=True) if repeated else ""
     nonzero = words.fill("nonzero", records=sparse) if repeated else ""
     return words.fill("user", number=number, records=rows, nonzero=nonzero)
@@ -182,7 +207,7 @@ def _highlight_turn(
     return words.fill("user", documents="\n\n".join(documents))
 
 
-def _conversation(system: str, turns: Sequence[tuple[str, str]], last: str) -> tuple[Message, ...]:
+def _conversation(system: str, turns: Sequence[_Turn], last: str) -> tuple[Message, ...]:
     messages = [Message(role=Role.SYSTEM, content=system)]
     for user, answer in turns:
         messages.append(Message(role=Role.USER, content=user))

@@ -3,6 +3,7 @@
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from core.autointerp.answers import Verdict, read_verdicts
 from core.autointerp.highlights import active_positions, marked_text, mean_active, wrong_positions
@@ -151,16 +152,22 @@ def _question(
     words: Wording, setting: JudgeSetting, explanation: str, batch: Sequence[JudgedContext]
 ) -> Question[_Batch]:
     form = words.verdicts["json" if setting.with_schema else "list"]
-    joined = visible("".join(token for context in batch for token in context.record.tokens))
-    marks = unused_delimiters(joined)
-    texts = [_shown(context, marks) for context in batch]
+    plain = [visible("".join(context.record.tokens)) for context in batch]
+    marks = unused_delimiters("".join(plain))
+    pairs = zip(batch, plain, strict=True)
+    texts = [
+        text
+        if context.marked is None
+        else marked_text(context.record.tokens, context.marked, marks)
+        for context, text in pairs
+    ]
     asked = _documents(words, explanation, texts)
     system = words.system(shown=asked, format=form, open=marks[0], close=marks[1])
     request = ChatRequest(
         purpose=Purpose.DETECT if words.name is PromptName.DETECT else Purpose.FUZZ,
         messages=(
             Message(role=Role.SYSTEM, content=system),
-            *_few_shot(words, setting, marks),
+            *_few_shot(words.name, words.language, marks, with_schema=setting.with_schema),
             Message(role=Role.USER, content=asked),
         ),
         max_tokens=32 + 4 * len(batch),
@@ -179,17 +186,22 @@ def _question(
     return Question(request=request, read=read, repair=words.ask_again)
 
 
-def _few_shot(words: Wording, setting: JudgeSetting, marks: tuple[str, str]) -> tuple[Message, ...]:
+@lru_cache(maxsize=64)
+def _few_shot(
+    name: PromptName, language: Language, marks: tuple[str, str], *, with_schema: bool
+) -> tuple[Message, ...]:
+    """The few-shot turns; the same in every prompt but for the marks."""
+    words = wording(name, language)
     turns: list[Message] = []
-    for example in few_shot_judged(words.name):
+    for example in few_shot_judged(name):
         texts = [t.replace("{", marks[0]).replace("}", marks[1]) for t in example.texts]
-        asked = _documents(words, example.explanation[words.language], texts)
+        asked = _documents(words, example.explanation[language], texts)
         answer = str(list(example.verdicts))
         turns.append(Message(role=Role.USER, content=asked))
         turns.append(
             Message(
                 role=Role.ASSISTANT,
-                content=f'{{"verdicts": {answer}}}' if setting.with_schema else answer,
+                content=f'{{"verdicts": {answer}}}' if with_schema else answer,
             )
         )
     return tuple(turns)
@@ -200,12 +212,7 @@ def _documents(words: Wording, explanation: str, texts: Sequence[str]) -> str:
     return words.fill("user", explanation=explanation, documents="\n".join(numbered))
 
 
-def _shown(context: JudgedContext, marks: tuple[str, str]) -> str:
-    if context.marked is None:
-        return visible("".join(context.record.tokens))
-    return marked_text(context.record.tokens, context.marked, marks)
-
-
+@lru_cache(maxsize=64)
 def _verdict_schema(n: int) -> AnswerSchema:
     verdicts = {
         "type": "array",

@@ -8,6 +8,7 @@ simulates when no endpoint is configured.
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 
 from core.autointerp.beliefs import Belief, certain
 from core.autointerp.records import SCALE_TOP
@@ -32,7 +33,7 @@ class TokenLookup:
 
     def predict(self, tokens: Sequence[str]) -> tuple[float, ...]:
         """Raw activation predicted for each token from itself alone."""
-        return tuple(self.means.get(token, self.default) for token in tokens)
+        return tuple(map(self.means.get, tokens, repeat(self.default)))
 
     def simulate(self, tokens: Sequence[str]) -> tuple[Belief, ...]:
         """Predictions on the simulator's scale, 0–10; 10 is the largest mean in the table."""
@@ -56,8 +57,10 @@ def build_lookup(records: Iterable[ActivationRecord]) -> TokenLookup:
             for token, activation in zip(record.tokens, record.activations, strict=True):
                 sums[token] += activation
     n = counts.total()
+    means = dict.fromkeys(counts, 0.0)
+    means.update((token, total / counts[token]) for token, total in sums.items())
     return TokenLookup(
-        means={token: sums.get(token, 0.0) / count for token, count in counts.items()},
+        means=means,
         default=sum(sums.values()) / n if n else 0.0,
     )
 

@@ -6,6 +6,7 @@ The product shows and prompts with OpenAI's.
 
 import math
 from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
 
 import numpy as np
 
@@ -13,6 +14,8 @@ from core.autointerp.text import token_text, visible, whole_characters
 from core.domain.activation import ActivationRecord
 from core.domain.explanation import Number
 from core.errors import Invalid
+
+_visible_token = lru_cache(maxsize=1 << 16)(visible)  # a vocabulary's tokens come again and again
 
 SCALE_TOP = 10
 SPARSE_BELOW = 0.2
@@ -43,7 +46,8 @@ def make_record(
 
 def max_activation(records: Iterable[ActivationRecord]) -> float:
     """The largest activation over all records, at least 0; 0 without records."""
-    return max((max(0.0, a) for record in records for a in record.activations), default=0.0)
+    tops = (max(record.activations, default=0.0) for record in records)
+    return max(0.0, max(tops, default=0.0))
 
 
 def normalise_openai(
@@ -70,7 +74,7 @@ def normalise_openai(
     """
     top = max(activations, default=0.0) if max_activation is None else max_activation
     _check_finite((*activations, top))
-    return tuple(_scaled_down(max(0.0, a), top) for a in activations)
+    return tuple(_scaled_down(a, top) if a > 0 else 0 for a in activations)
 
 
 def normalise_delphi(activations: Sequence[Number], *, max_activation: float) -> tuple[int, ...]:
@@ -107,7 +111,7 @@ def format_record(
     """
     top = max(record.activations, default=0.0) if max_activation is None else max_activation
     values = [str(value) for value in normalise_openai(record.activations, max_activation=top)]
-    return _rows(record.tokens, values, show=visible, only_nonzero=only_nonzero)
+    return _rows(record.tokens, values, show=_visible_token, only_nonzero=only_nonzero)
 
 
 def format_records(
@@ -175,8 +179,9 @@ def _scaled_down(value: float, top: float) -> int:
 
 
 def _check_finite(numbers: Iterable[Number]) -> None:
-    bad = next((number for number in numbers if not math.isfinite(number)), None)
-    if bad is not None:
+    given = tuple(numbers)
+    if not all(map(math.isfinite, given)):
+        bad = next(number for number in given if not math.isfinite(number))
         raise Invalid(f"Activation {bad} is not finite.", hint="Give finite numbers only.")
 
 

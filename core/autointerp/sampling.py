@@ -141,7 +141,8 @@ def split_specimens(
         Invalid: fewer than two firing contexts, so that nothing is left to score on.
     """
     kept, n_duplicates = distinct_texts(specimens)
-    top = [s for s in kept if s.band is Band.TOP and s.firing]
+    firing = {s.context_index for s in kept if s.firing}
+    top = [s for s in kept if s.band is Band.TOP and s.context_index in firing]
     if len(top) < 2:
         raise Invalid(
             f"{len(top)} distinct firing contexts are too few to explain from and score on.",
@@ -162,8 +163,10 @@ def split_specimens(
         calibrate_random=tuple(calibrate_random),
         score_top=tuple(score_top),
         score_random=tuple(score_random),
-        positives=_even_over_bands([s for s in free if s.firing], n_judged, rng=rng),
-        negatives=_draw([s for s in free if not s.firing], n_judged, rng=rng),
+        positives=_even_over_bands(
+            [s for s in free if s.context_index in firing], n_judged, rng=rng
+        ),
+        negatives=_draw([s for s in free if s.context_index not in firing], n_judged, rng=rng),
         kept=tuple(kept),
         n_duplicates=n_duplicates,
     )

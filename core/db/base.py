@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 
-from sqlalchemy import DateTime, Dialect, MetaData
+from sqlalchemy import DateTime, Dialect, MetaData, Table
 from sqlalchemy.orm import DeclarativeBase
 from sqlalchemy.types import TypeDecorator
 
@@ -19,6 +19,14 @@ class Base(DeclarativeBase):
     """Declarative base; migrations compare the database with its metadata."""
 
     metadata = MetaData(naming_convention=NAMING)
+
+
+def plain_table(model: type[Base]) -> Table:
+    """The table of a model, for statements that write rows without going through objects."""
+    table = model.__table__
+    if not isinstance(table, Table):
+        raise TypeError(f"{model.__name__} is not a plain table")
+    return table
 
 
 class UtcDateTime(TypeDecorator[datetime]):

@@ -12,6 +12,7 @@ _TYPES = {
     "INTEGER": "int4",
     "SMALLINT": "int2",
     "DOUBLE PRECISION": "float8",
+    "BOOLEAN": "bool",
     "BYTEA": "bytea",
     "TEXT": "text",
     "VARCHAR": "text",

@@ -1,14 +1,18 @@
 """The best of several samples, found on contexts that nothing is scored on afterwards."""
 
+import asyncio
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from core.autointerp.sampling import SpecimenSplit
-from core.domain.explanation import Choice, EvidenceStyle
+from core.domain.explain_job import ScorerSetting
+from core.domain.explanation import Choice, EvidenceStyle, ScoreKind
 from core.domain.ids import FeatureId
 from core.domain.views_explain import HEADLINES, NOTHING, ExplanationCard
-from core.explaining.examiner import Examination
+from core.explaining.connection import Connection
+from core.explaining.examiner import Examination, examine
+from core.explaining.material import Material
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +27,48 @@ class ChoiceItem:
     def key(self) -> str:
         """What it is called in its job."""
         return f"choose/{self.feature.index}/{self.style}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """How samples of one prompt are compared: by one kind of test, on contexts kept for that.
+
+    Attributes:
+        kind: the test.
+        connection: who simulates or judges.
+        embedder: who embeds texts; None where that is not asked for.
+    """
+
+    kind: ScoreKind
+    setting: ScorerSetting
+    connection: Connection | None
+    embedder: Connection | None
+    seed: int
+
+    async def examine(
+        self, texts: Sequence[str], material: Material, split: SpecimenSplit
+    ) -> list[Examination]:
+        """Each sample tested on the same contexts, in their order.
+
+        Raises:
+            LlmUnsupported: the endpoint lacks an ability.
+        """
+        held = calibration_split(split)
+        tests = (
+            examine(
+                self.kind,
+                text,
+                held,
+                material=material,
+                setting=self.setting,
+                connection=self.connection,
+                shuffled=None,
+                seed=self.seed,
+                embedder=self.embedder,
+            )
+            for text in texts
+        )
+        return list(await asyncio.gather(*tests))
 
 
 def choice_items(cards: Sequence[ExplanationCard]) -> tuple[ChoiceItem, ...]:

@@ -1,31 +1,51 @@
 """Texts of a harvest's contexts, worked out once for all the features that share them."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Float32, Int32, UInt16
 
 from core.autointerp.text import token_text, whole_characters
-from core.domain.activation import ActivationRecord, ContextActivations
+from core.domain.activation import ActivationRecord
 from core.domain.views import Vocabulary
 
 MOST_KEPT = 20_000
 
 
 @dataclass(frozen=True, slots=True)
-class _Shape:
+class ContextText:
     """A context as text.
 
     Attributes:
-        tokens: whole characters, special tokens left out.
-        kept: positions of the context that count.
-        starts: where each token begins among them.
+        silent: its tokens, whole characters without special tokens, each with activation 0.
+        places: for each position of the context the token that it is part of; -1 for a special
+            token.
+        joined: tokens that stand for several positions.
     """
 
-    tokens: tuple[str, ...]
-    kept: Int[np.ndarray, " kept"]
-    starts: Int[np.ndarray, " token"]
+    silent: ActivationRecord
+    places: tuple[int, ...]
+    joined: frozenset[int]
+
+    def record(
+        self, positions: UInt16[np.ndarray, " nnz"], values: Float32[np.ndarray, " nnz"]
+    ) -> ActivationRecord:
+        """The tokens with a feature's activations, of which all others are 0.
+
+        A token of several positions has the largest of theirs, as
+        core.autointerp.records.make_record has it from exact bytes.
+        """
+        if len(positions) == 0:
+            return self.silent
+        activations = [0.0] * len(self.silent.tokens)
+        for position, value in zip(positions.tolist(), values.tolist(), strict=True):
+            place = self.places[position]
+            if place >= 0:
+                before = activations[place]
+                activations[place] = max(before, value) if place in self.joined else value
+        return ActivationRecord(tokens=self.silent.tokens, activations=tuple(activations))
 
 
 class ContextTexts:
@@ -36,51 +56,53 @@ class ContextTexts:
 
     def __init__(self, words: Vocabulary) -> None:
         self._words = words
-        self._texts: dict[int, str | None] = {}
-        self._shapes: dict[int, _Shape] = {}
+        self._wholes: dict[int, str | None] = {}
+        self._known: dict[int, ContextText] = {}
 
-    def record(self, context: ContextActivations) -> ActivationRecord:
-        """A context's tokens with its activations; parts of a character become one token.
+    def known(self, numbers: Sequence[int]) -> dict[int, ContextText]:
+        """Those of these contexts that were worked out before, by number."""
+        found = ((number, self._known.get(number)) for number in numbers)
+        return {number: text for number, text in found if text is not None}
 
-        As core.autointerp.records.make_record does from exact bytes.
-        """
-        shape = self._shapes.get(context.context_index)
-        if shape is None:
-            if len(self._shapes) >= MOST_KEPT:
-                self._shapes.clear()
-            shape = self._shape(context.token_ids.tolist())
-            self._shapes[context.context_index] = shape
-        kept = context.activations[shape.kept].astype(np.float64)
-        values = np.maximum.reduceat(kept, shape.starts) if len(kept) else kept
-        return ActivationRecord(tokens=shape.tokens, activations=tuple(values.tolist()))
+    def learn(self, contexts: Mapping[int, Int32[np.ndarray, " pos"]]) -> dict[int, ContextText]:
+        """The texts of contexts, from their token ids, by number; they are remembered."""
+        if len(self._known) + len(contexts) > MOST_KEPT:
+            self._known.clear()
+        learned = {number: self._text(ids.tolist()) for number, ids in contexts.items()}
+        self._known.update(learned)
+        return learned
 
     def token(self, token_id: int) -> str:
         """One token as text; bytes that are no character stay visible."""
         return token_text(self._bytes(token_id))
 
-    def _shape(self, ids: list[int]) -> _Shape:
+    def _text(self, ids: list[int]) -> ContextText:
         kept = [place for place, token in enumerate(ids) if token not in self._words.special_ids]
         texts = [self._whole(ids[place]) for place in kept]
         plain = [text for text in texts if text is not None]
-        if len(plain) == len(texts):
-            return _Shape(tuple(plain), np.array(kept, np.intp), np.arange(len(kept)))
-        pieces = [self._bytes(ids[place]) for place in kept]
-        groups = whole_characters(pieces)
-        joined = (reduce(bytes.__add__, (pieces[i] for i in group)) for group in groups)
-        return _Shape(
-            tuple(token_text(text) for text in joined),
-            np.array(kept, np.intp),
-            np.array([group[0] for group in groups], np.intp),
+        groups: Sequence[tuple[int, ...]] = [(i,) for i in range(len(kept))]
+        if len(plain) < len(texts):
+            pieces = [self._bytes(ids[place]) for place in kept]
+            groups = whole_characters(pieces)
+            plain = [token_text(reduce(bytes.__add__, map(pieces.__getitem__, g))) for g in groups]
+        places = [-1] * len(ids)
+        for token, group in enumerate(groups):
+            for i in group:
+                places[kept[i]] = token
+        return ContextText(
+            silent=ActivationRecord(tokens=tuple(plain), activations=(0.0,) * len(plain)),
+            places=tuple(places),
+            joined=frozenset(token for token, group in enumerate(groups) if len(group) > 1),
         )
 
     def _whole(self, token_id: int) -> str | None:
         """A token's text; None where its bytes are no whole characters."""
-        if token_id not in self._texts:
+        if token_id not in self._wholes:
             try:
-                self._texts[token_id] = self._bytes(token_id).decode()
+                self._wholes[token_id] = self._bytes(token_id).decode()
             except UnicodeDecodeError:
-                self._texts[token_id] = None
-        return self._texts[token_id]
+                self._wholes[token_id] = None
+        return self._wholes[token_id]
 
     def _bytes(self, token_id: int) -> bytes:
         tokens = self._words.tokens

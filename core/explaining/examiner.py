@@ -1,7 +1,6 @@
 """One explanation tested: simulated or judged, beside its floors, with every example kept."""
 
-import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from core import inquiry
@@ -63,23 +62,6 @@ class Examination:
         floors = self.score.floors.values()
         missing = (example.failure for example in self.examples)
         return any(missing) or any(under.failures for under in floors)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Candidate:
-    """An explanation that may stand in for another feature's."""
-
-    index: int
-    text: str
-
-
-def shuffled_text(own: Candidate, pool: Iterable[Candidate], *, seed: int) -> str | None:
-    """The explanation of another feature, for the shuffled floor; None when there is no other.
-
-    Drawn by hash, so that a candidate more or less seldom changes who is drawn.
-    """
-    others = {c for c in pool if c.index != own.index and c.text != own.text}
-    return min(others, key=lambda c: _draw(own, c, seed)).text if others else None
 
 
 def simulator_of(setting: ScorerSetting, connection: Connection) -> inquiry.Simulator:
@@ -358,8 +340,3 @@ def _compared(contexts: Sequence[JudgedContext], found: Similarities) -> tuple[J
 def _storable(failed: Failure) -> Failure:
     """The failure with a raw answer that any encoding can hold."""
     return replace(failed, raw=failed.raw[:_RAW_CHARS].encode(errors="replace").decode())
-
-
-def _draw(own: Candidate, other: Candidate, seed: int) -> str:
-    text = f"{seed}/{own.index}/{other.index}/{other.text}"
-    return hashlib.sha256(text.encode()).hexdigest()

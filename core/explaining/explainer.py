@@ -11,8 +11,7 @@ from core.autointerp.explain import (
 )
 from core.autointerp.sampling import SpecimenSplit
 from core.autointerp.wording import Language
-from core.db.repositories import explanations
-from core.db.session import Session
+from core.db.repositories.explanations import NewExplanation
 from core.domain.activation import ActivationRecord
 from core.domain.explain_job import ExplainerSetting
 from core.domain.explanation import EvidenceStyle, Explanation, Outcome
@@ -116,8 +115,7 @@ async def explain(
     return outcome, messages_of(question)
 
 
-def store_explanation(
-    session: Session,
+def made_explanation(
     item: ExplainItem,
     explanation: Explanation,
     *,
@@ -126,10 +124,9 @@ def store_explanation(
     split: SpecimenSplit,
     setting: ExplainerSetting,
     job_id: int | None,
-) -> int:
-    """Write an explanation with all it was made from; returns its id."""
-    return explanations.add(
-        session,
+) -> NewExplanation:
+    """An explanation with all it was made from, as it is stored."""
+    return NewExplanation(
         feature=item.feature,
         explanation=explanation,
         language="" if item.style is None else setting.language,

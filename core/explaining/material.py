@@ -1,19 +1,22 @@
 """What is known of a feature, as explainers and judges need it, split so that nothing leaks."""
 
 import random
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from core.autointerp.lookup import build_lookup
 from core.autointerp.sampling import Specimen, SpecimenSplit, plain_text, split_specimens
-from core.db.repositories import feature_pages
+from core.db.repositories.feature_rows import FeatureRows, context_tokens, feature_rows
 from core.db.session import Session
-from core.domain.activation import ContextActivations
+from core.domain.activation import Band, ContextRows
 from core.domain.explain_job import ExplainerSetting, ExplainSpec, ScorerSetting
 from core.domain.ids import FeatureId
-from core.explaining.context_texts import ContextTexts
+from core.errors import NotFound
+from core.explaining.context_texts import ContextText, ContextTexts
 
 _LISTED_TOKENS = 20
+_BANDS = {band.value: band for band in Band}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +33,51 @@ class Material:
     specimens: tuple[Specimen, ...]
     promoted: tuple[str, ...]
     suppressed: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredFeatures:
+    """Features of one SAE as they were read; what is made of them costs no more reading.
+
+    Attributes:
+        texts: of their harvest's contexts.
+        contexts: those that any of the features keeps, by number.
+        rows: the features by index.
+    """
+
+    texts: ContextTexts
+    contexts: Mapping[int, ContextText]
+    rows: Mapping[int, FeatureRows]
+
+    def material(self, feature: FeatureId) -> Material:
+        """One of the features.
+
+        Raises:
+            NotFound: the SAE has no such feature.
+        """
+        rows = self.rows.get(feature.index)
+        if rows is None:
+            raise NotFound(
+                f"{feature.model_id}/{feature.sae_id} has no feature {feature.index}.",
+                hint="Choose features that the SAE has.",
+            )
+        made = (*self._specimens(rows.kept), *self._specimens(rows.random))
+        return Material(
+            feature=feature,
+            harvest_id=rows.harvest_id,
+            specimens=tuple(specimen for specimen in made if specimen.record.tokens),
+            promoted=tuple(self.texts.token(token) for token in rows.promoted),
+            suppressed=tuple(self.texts.token(token) for token in rows.suppressed),
+        )
+
+    def _specimens(self, rows: ContextRows) -> Iterator[Specimen]:
+        numbers, bands = rows.context_index.tolist(), rows.band.tolist()
+        for number, band, here in zip(
+            numbers, bands, pairwise(rows.nnz_offsets.tolist()), strict=True
+        ):
+            part = slice(*here)
+            record = self.contexts[number].record(rows.positions[part], rows.values[part])
+            yield Specimen(context_index=number, band=_BANDS[band], record=record)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,17 +116,37 @@ def read_material(
     Raises:
         NotFound: no such feature or harvest.
     """
-    page = feature_pages.feature_page(
-        session, feature=feature, harvest_id=harvest_id, include_random=True
+    return read_stored(session, [feature], harvest_id=harvest_id, texts=texts).material(feature)
+
+
+def read_stored(
+    session: Session,
+    features: Sequence[FeatureId],
+    *,
+    harvest_id: int | None,
+    texts: ContextTexts,
+) -> StoredFeatures:
+    """Features of one SAE as they are stored, by a few statements whatever their number.
+
+    Raises:
+        NotFound: no such SAE or harvest.
+    """
+    first = features[0]
+    found = feature_rows(
+        session,
+        model_id=first.model_id,
+        sae_id=first.sae_id,
+        harvest_id=harvest_id,
+        indices=[feature.index for feature in features],
     )
-    made = (_specimen(context, texts) for context in page.contexts)
-    return Material(
-        feature=feature,
-        harvest_id=page.harvest.harvest_id,
-        specimens=tuple(specimen for specimen in made if specimen.record.tokens),
-        promoted=tuple(texts.token(weight.token_id) for weight in page.promoted),
-        suppressed=tuple(texts.token(weight.token_id) for weight in page.suppressed),
-    )
+    parts = [part for rows in found for part in (rows.kept, rows.random)]
+    numbers = sorted({number for part in parts for number in part.context_index.tolist()})
+    known = texts.known(numbers)
+    missing = [number for number in numbers if number not in known]
+    if missing:
+        tokens = context_tokens(session, harvest_id=found[0].harvest_id, numbers=missing)
+        known |= texts.learn(tokens)
+    return StoredFeatures(texts=texts, contexts=known, rows={rows.index: rows for rows in found})
 
 
 def draw_of(seed: int, feature: FeatureId, purpose: str) -> random.Random:
@@ -124,9 +192,3 @@ def _split(material: Material, sizes: SplitSizes, specimens: tuple[Specimen, ...
 
 def _plain(specimen: Specimen) -> str:
     return plain_text(specimen.record.tokens)
-
-
-def _specimen(context: ContextActivations, texts: ContextTexts) -> Specimen:
-    return Specimen(
-        context_index=context.context_index, band=context.band, record=texts.record(context)
-    )

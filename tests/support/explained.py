@@ -1,6 +1,8 @@
 """Explanations and scores in the database, made by hand: large, failed, hostile."""
 
 from core.db.repositories import explanations, scores
+from core.db.repositories.explanations import NewExplanation
+from core.db.repositories.scores import NewScore
 from core.db.session import Session
 from core.domain.activation import Band
 from core.domain.explanation import (
@@ -56,7 +58,7 @@ def add_explanation(
         style=EvidenceStyle.RECORDS if method is ExplanationMethod.LLM else None,
         template="explain_records/en/v1/0123456789ab" if method is ExplanationMethod.LLM else "",
     )
-    return explanations.add(session, feature=feature, explanation=made, **more)  # type: ignore[arg-type]  # the caller knows the names
+    return explanations.add(session, NewExplanation(feature=feature, explanation=made, **more))  # type: ignore[arg-type]  # the caller knows the names
 
 
 def add_hostile(session: Session, feature: FeatureId) -> tuple[int, int]:
@@ -70,9 +72,8 @@ def add_hostile(session: Session, feature: FeatureId) -> tuple[int, int]:
         messages=[Message(role=Role.USER, content=HOSTILE_MESSAGE.replace("\x00", ""))],
     )
     examples = tuple(simulated(i, HOSTILE, failed=i == 1) for i in range(2))
-    score_id = scores.add(
-        session, explanation_id=explanation_id, score=simulation(), examples=examples
-    )
+    score = NewScore(explanation_id=explanation_id, score=simulation(), examples=examples)
+    score_id = scores.add(session, score)
     return explanation_id, score_id
 
 

@@ -2,14 +2,14 @@
 
 Rounds, since the shuffled floor of a score needs the explanations of other features: explaining,
 choosing among samples where that is wanted, scoring. Items of a round are worked on side by side;
-the endpoint's own gate bounds what is asked at once. A done item is written with what it made in
-one transaction, so that a later attempt skips it; an item that was under way asks again, and the
+the endpoint's own gate bounds what is asked at once. Done items are written with what they made in
+one transaction, so that a later attempt skips them; an item that was under way asks again, and the
 answers it had got come from the stored ones.
 """
 
 import asyncio
 import time
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
@@ -17,38 +17,37 @@ from pydantic import JsonValue
 
 from core.autointerp.text import visible
 from core.db.repositories import answers, attempts, catalog, explanations, scores
+from core.db.repositories.scores import NewScore
 from core.db.session import Session
 from core.domain.explain_job import ExplainerSetting, ExplainSpec, ScorerSetting
 from core.domain.explanation import Failure, ScoreKind
-from core.domain.ids import FeatureId
 from core.domain.job import JobFailure
 from core.domain.views_explain import Spending
 from core.errors import Invalid, LlmUnsupported, NotFound
 from core.explaining.answer_book import AnswerBook
-from core.explaining.choosing import ChoiceItem, calibration_split, choice_items, rank
+from core.explaining.choosing import ChoiceItem, Comparison, choice_items, rank
 from core.explaining.connection import Connection, Connections
 from core.explaining.context_texts import ContextTexts
 from core.explaining.examiner import (
-    Candidate,
     Examination,
     embedder_of,
     examine,
     judge_setting,
-    shuffled_text,
     simulator_of,
 )
-from core.explaining.explainer import ExplainItem, explain, explain_items, store_explanation
+from core.explaining.explainer import ExplainItem, explain, explain_items, made_explanation
 from core.explaining.features import choose_features
-from core.explaining.material import Material, SplitSizes, read_material, split_of
+from core.explaining.material import SplitSizes, split_of
 from core.explaining.purse import Purse
+from core.explaining.strangers import Candidate, Strangers
 from core.llm.budget import Limits
+from worker.explain.item_book import Chosen, ItemBook, Made
+from worker.explain.materials import Materials
 from worker.explain.score_item import ScoreItem, check_unseen, score_items
 from worker.explain.side_by_side import side_by_side
 from worker.progress import JobContext
 
-_READERS = 2  # features read from the database at once
 _OFFLINE_PLACES = 4
-_KEPT_MATERIALS = 48
 _SCORE_REQUESTS = 8  # a score asks at least so much at once
 _METRICS_A_ROUND = 100
 _TOLD_FAILURES = 5  # of one kind, in the log; all are counted
@@ -94,8 +93,7 @@ class ExplainRun:
             words = catalog.get_vocabulary(session, model_id=spec.model_id, revision=revision)
             spent = answers.spending_of(session, [job.job_id]).get(job.job_id, Spending())
         self._harvest_id = sae.harvest.harvest_id if sae.harvest else spec.harvest_id
-        self._texts = ContextTexts(words)
-        self._materials: OrderedDict[FeatureId, asyncio.Task[Material]] = OrderedDict()
+        self._words = words
         self._finished = frozenset(job.finished_items())
         self._purse = Purse(_limits(spec), spent=spent)
         self._sizes = SplitSizes.of(spec)
@@ -103,7 +101,12 @@ class ExplainRun:
 
     async def work(self, book: AnswerBook) -> None:
         """All rounds, with the endpoints open."""
-        self._readers = asyncio.Semaphore(_READERS)
+        self._materials = Materials(
+            self.job.open_scope,
+            self.features,
+            harvest_id=self._harvest_id,
+            texts=ContextTexts(self._words),
+        )
         self._connections = _connections(self.job, book, self._purse)
         try:
             explainer = await self._open(self.spec.explainer)
@@ -118,6 +121,7 @@ class ExplainRun:
                 await self._score_all(self.spec.scorer, scorer)
         finally:
             await self._connections.close()
+            await self._materials.close()
 
     async def _open(self, setting: ExplainerSetting | ScorerSetting | None) -> Connection | None:
         if setting is None or setting.endpoint_id is None:
@@ -131,134 +135,101 @@ class ExplainRun:
         return await self._connections.get(scorer.embedder_id)
 
     async def _explain_all(self, setting: ExplainerSetting, connection: Connection | None) -> None:
-        async def do(item: ExplainItem) -> None:
-            material = await self._read(item.feature)
+        async def make(item: ExplainItem) -> Made:
+            material = await self._materials.get(item.feature)
             split = split_of(material, self._sizes)
             outcome, messages = await explain(
                 item, material, split, setting=setting, connection=connection
             )
             if isinstance(outcome, Failure):
                 self._connections.raise_if_stopped()
-                self._fail(item.key, _failure_of(outcome))
-                return
-            explanation = outcome.value
-
-            def store(session: Session) -> JsonValue:
-                made = store_explanation(
-                    session,
-                    item,
-                    explanation,
-                    messages=messages,
-                    material=material,
-                    split=split,
-                    setting=setting,
-                    job_id=self.job.job_id,
-                )
-                return {"explanation_id": made}
-
-            await self._finish(item.key, store)
+                return _failure_of(outcome)
+            return made_explanation(
+                item,
+                outcome.value,
+                messages=messages,
+                material=material,
+                split=split,
+                setting=setting,
+                job_id=self.job.job_id,
+            )
 
         items = self._to_explain(setting)
-        await self._round(
-            "explaining", "explanations", items, do, places=_places(connection, requests=1)
-        )
+        places = _places(connection, requests=1)
+        await self._round("explaining", "explanations", items, make, places=places)
 
     async def _choose_all(self, connection: Connection | None) -> None:
         """Compare the samples of each prompt by the first kind of test that an endpoint does."""
         setting = self.spec.scorer
-        kind = setting.chooser if setting else None
-        if setting is None or kind is None:
+        if setting is None or setting.chooser is None:
             return
         with self.job.open_scope() as session:
             items = choice_items(explanations.of_job(session, self.job.job_id))
+        compare = Comparison(
+            kind=setting.chooser,
+            setting=setting,
+            connection=connection,
+            embedder=self._embedder,
+            seed=self.spec.seed,
+        )
 
-        async def do(item: ChoiceItem) -> None:
-            material = await self._read(item.feature)
-            split = calibration_split(split_of(material, self._sizes))
-            tests = (
-                examine(
-                    kind,
-                    card.explanation.text,
-                    split,
-                    material=material,
-                    setting=setting,
-                    connection=connection,
-                    shuffled=None,
-                    seed=self.spec.seed,
-                    embedder=self._embedder,
-                )
-                for card in item.cards
-            )
-            examined = await asyncio.gather(*tests)
+        async def make(item: ChoiceItem) -> Made:
+            material = await self._materials.get(item.feature)
+            texts = [card.explanation.text for card in item.cards]
+            examined = await compare.examine(texts, material, split_of(material, self._sizes))
             if any(found.has_failures for found in examined):
                 self._connections.raise_if_stopped()
-
-            def store(session: Session) -> JsonValue:
-                for card, choice in zip(item.cards, rank(examined), strict=True):
-                    explanations.set_choice(session, card.explanation_id, choice)
-                return {"chosen_of": len(item.cards)}
-
-            await self._finish(item.key, store)
+            made = [card.explanation_id for card in item.cards]
+            return Chosen(choices=tuple(zip(made, rank(examined), strict=True)))
 
         places = _places(connection, requests=_SCORE_REQUESTS)
-        await self._round("choosing", "explanations", items, do, places=places)
+        await self._round("choosing", "explanations", items, make, places=places)
 
     async def _score_all(self, setting: ScorerSetting, connection: Connection | None) -> None:
         with self.job.open_scope() as session:
             items = score_items(session, self.spec, setting, self.features, self.job.job_id)
-            pool = self._pool(session, setting, items)
+            strangers = self._strangers(session, setting, items)
 
-        async def do(item: ScoreItem) -> None:
-            found = await self._examine(item, pool, setting=setting, connection=connection)
+        async def make(item: ScoreItem) -> Made:
+            found = await self._examine(item, strangers, setting=setting, connection=connection)
             if found.has_failures:
                 self._connections.raise_if_stopped()
-
-            def store(session: Session) -> JsonValue:
-                made = scores.add(
-                    session,
-                    explanation_id=item.card.explanation_id,
-                    score=found.score,
-                    examples=found.examples,
-                    shuffled_with=found.shuffled_with,
-                    endpoint_id=setting.asked_for(item.kind),
-                    job_id=self.job.job_id,
-                    item_key=item.key,
-                )
-                return {"score_id": made}
-
-            await self._finish(item.key, store)
+            return NewScore(
+                explanation_id=item.card.explanation_id,
+                score=found.score,
+                examples=found.examples,
+                shuffled_with=found.shuffled_with,
+                endpoint_id=setting.asked_for(item.kind),
+                job_id=self.job.job_id,
+                item_key=item.key,
+            )
 
         places = _places(connection, requests=_SCORE_REQUESTS)
-        await self._round("scoring", "scores", items, do, places=places)
+        await self._round("scoring", "scores", items, make, places=places)
 
     async def _examine(
         self,
         item: ScoreItem,
-        pool: Sequence[Candidate],
+        strangers: Strangers,
         *,
         setting: ScorerSetting,
         connection: Connection | None,
     ) -> Examination:
         card = item.card
-        material = await self._read(card.feature)
+        material = await self._materials.get(card.feature)
         check_unseen(card, material.harvest_id)
-        seen = await asyncio.to_thread(self._seen, card.explanation_id)
         own = Candidate(index=card.feature.index, text=card.explanation.text)
         return await examine(
             item.kind,
             own.text,
-            split_of(material, self._sizes, seen=seen),
+            split_of(material, self._sizes, seen=item.seen),
             material=material,
             setting=setting,
             connection=connection,
-            shuffled=shuffled_text(own, pool, seed=self.spec.seed),
+            shuffled=strangers.text_for(own),
             seed=self.spec.seed,
             embedder=self._embedder,
         )
-
-    def _seen(self, explanation_id: int) -> tuple[int, ...]:
-        with self.job.open_scope() as session:
-            return explanations.seen_contexts(session, explanation_id)
 
     def _to_explain(self, setting: ExplainerSetting) -> tuple[ExplainItem, ...]:
         items = explain_items(self.features, setting)
@@ -274,49 +245,21 @@ class ExplainRun:
             )
         return tuple(item for item in items if (item.feature.index, item.style) not in there)
 
-    def _pool(
+    def _strangers(
         self, session: Session, setting: ScorerSetting, items: Sequence[ScoreItem]
-    ) -> tuple[Candidate, ...]:
+    ) -> Strangers:
         """Whose explanations may stand in for another's: the run's own, else the SAE's."""
-        if not setting.shuffled_floor:
-            return ()
-        cards = [item.card for item in items]
-        if len({card.feature for card in cards}) < 2:
+        cards = [item.card for item in items] if setting.shuffled_floor else []
+        if cards and len({card.feature for card in cards}) < 2:
             there = explanations.current(
                 session, model_id=self.spec.model_id, sae_id=self.spec.sae_id
             )
             cards = [*there]
-        return tuple(Candidate(index=c.feature.index, text=c.explanation.text) for c in cards)
+        candidates = (Candidate(index=c.feature.index, text=c.explanation.text) for c in cards)
+        return Strangers(candidates, seed=self.spec.seed)
 
-    async def _read(self, feature: FeatureId) -> Material:
-        """A feature's material; items of one feature follow each other, so the last are kept."""
-        if feature not in self._materials:
-            self._materials[feature] = asyncio.create_task(self._read_in_thread(feature))
-            while len(self._materials) > _KEPT_MATERIALS:
-                self._materials.popitem(last=False)
-        return await asyncio.shield(self._materials[feature])
-
-    async def _read_in_thread(self, feature: FeatureId) -> Material:
-        async with self._readers:
-            return await asyncio.to_thread(self._read_now, feature)
-
-    def _read_now(self, feature: FeatureId) -> Material:
-        with self.job.open_scope() as session:
-            return read_material(session, feature, harvest_id=self._harvest_id, texts=self._texts)
-
-    async def _finish(self, key: str, store: Callable[[Session], JsonValue]) -> None:
-        """Write what an item made and that it is done, together, without holding up the others."""
-
-        def write() -> None:
-            with self.job.scope() as session:
-                result = store(session)
-                attempts.finish_item(session, self.job.claim, key=key, result=result)
-
-        await asyncio.to_thread(write)
-
-    def _fail(self, key: str, failure: JobFailure) -> None:
-        """Store a failed item, and tell of the first few of its kind."""
-        self.job.fail_item(key, failure)
+    def _tell(self, key: str, failure: JobFailure) -> None:
+        """Tell of the first few failures of a kind."""
         self._told[failure.code] += 1
         if self._told[failure.code] <= _TOLD_FAILURES:
             self.job.log(f"{key}: {failure.message}", "warning")
@@ -326,36 +269,56 @@ class ExplainRun:
         phase: str,
         unit: str,
         items: Sequence[T],
-        do: Callable[[T], Awaitable[None]],
+        make: Callable[[T], Awaitable[Made]],
         *,
         places: int,
     ) -> None:
         """Work on the items that are not done yet, side by side, and tell how far it is."""
         waiting = [item for item in items if item.key not in self._finished]
-        done = len(items) - len(waiting)
-        every = max(1, len(items) // _METRICS_A_ROUND)
-
-        def tell() -> None:
-            self.job.progress(done=done, total=len(items), unit=unit, phase=phase)
-
-        async def one(item: T) -> None:
-            nonlocal done
-            try:
-                await do(item)
-            except (Invalid, LlmUnsupported, NotFound) as error:
-                failure = JobFailure(code=error.code, message=error.message, hint=error.hint)
-                self._fail(item.key, failure)
-            done += 1
-            tell()
-            if done % every == 0:
-                purse = self._purse
-                spent = {"requests": purse.requests, "tokens": purse.tokens, "cost": purse.cost}
-                self.job.metric(done, **{name: float(value) for name, value in spent.items()})
-
-        tell()
-        before = f", {done} done before" if done else ""
+        counter = _Counter(self.job, self._purse, phase=phase, unit=unit, total=len(items))
+        counter.add(len(items) - len(waiting))
+        before = f", {counter.done} done before" if counter.done else ""
         self.job.log(f"{phase.capitalize()}: {len(waiting)} {unit} to make{before}.")
-        await side_by_side(waiting, one, places=places, check=self.job.check)
+        async with ItemBook(self.job, on_written=counter.add) as book:
+
+            async def one(item: T) -> None:
+                made = await self._made(item, make)
+                if isinstance(made, JobFailure):
+                    self._tell(item.key, made)
+                await book.add(item.key, made)
+
+            def check() -> None:
+                self.job.check()
+                book.raise_error()
+
+            await side_by_side(waiting, one, places=places, check=check)
+
+    async def _made(self, item: T, make: Callable[[T], Awaitable[Made]]) -> Made:
+        try:
+            return await make(item)
+        except (Invalid, LlmUnsupported, NotFound) as error:
+            return JobFailure(code=error.code, message=error.message, hint=error.hint)
+
+
+class _Counter:
+    """How many items of a round are done, told as progress and in the run's charts."""
+
+    def __init__(self, job: JobContext, purse: Purse, *, phase: str, unit: str, total: int) -> None:
+        self.done = 0
+        self._job = job
+        self._purse = purse
+        self._about = {"phase": phase, "unit": unit}
+        self._total = total
+        self._every = max(1, total // _METRICS_A_ROUND)
+
+    def add(self, n: int) -> None:
+        """So many more are done."""
+        before, self.done = self.done, self.done + n
+        self._job.progress(done=self.done, total=self._total, **self._about)
+        if n and self.done // self._every > before // self._every:
+            purse = self._purse
+            spent = {"requests": purse.requests, "tokens": purse.tokens, "cost": purse.cost}
+            self._job.metric(self.done, **{name: float(value) for name, value in spent.items()})
 
 
 def _places(connection: Connection | None, *, requests: int) -> int:

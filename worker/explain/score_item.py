@@ -14,11 +14,16 @@ from core.errors import Invalid
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScoreItem:
-    """One test of one explanation that is to be made."""
+    """One test of one explanation that is to be made.
+
+    Attributes:
+        seen: numbers of the contexts that the explanation was made from.
+    """
 
     card: ExplanationCard
     kind: ScoreKind
     mode: str
+    seen: tuple[int, ...]
 
     @property
     def key(self) -> str:
@@ -47,8 +52,9 @@ def score_items(
     )
     wanted = (card for card in (*made, *others) if card.choice is None or card.choice.chosen)
     cards = {card.explanation_id: card for card in wanted}
+    seen = explanations.seen_contexts(session, list(cards))
     return tuple(
-        ScoreItem(card=card, kind=kind, mode=_mode(setting, kind))
+        ScoreItem(card=card, kind=kind, mode=_mode(setting, kind), seen=seen[card.explanation_id])
         for card in cards.values()
         for kind in setting.score_kinds
     )

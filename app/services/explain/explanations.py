@@ -4,6 +4,7 @@ from collections.abc import Collection, Sequence
 
 from core.autointerp.text import MAX_EXPLANATION_CHARS, one_line
 from core.db.repositories import catalog, explanations, scores
+from core.db.repositories.explanations import NewExplanation
 from core.db.session import Session
 from core.domain.explanation import Explanation, ExplanationMethod, ScoreKind
 from core.domain.ids import FeatureId
@@ -131,7 +132,7 @@ def add_human(
         text=_checked(text), method=ExplanationMethod.HUMAN, author=one_line(author) or NOBODY
     )
     return explanations.get_card(
-        session, explanations.add(session, feature=feature, explanation=made)
+        session, explanations.add(session, NewExplanation(feature=feature, explanation=made))
     )
 
 

@@ -1,7 +1,7 @@
 """One feature explained and scored while somebody watches: steps as they happen."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
@@ -11,27 +11,30 @@ import anyio
 
 from app.services.features import catalog
 from core.db.repositories import explanations, scores
+from core.db.repositories.scores import NewScore
 from core.db.session import Session, SessionScope
 from core.domain.explain_job import ExplainerSetting, ExplainSpec, ListedFeatures, ScorerSetting
-from core.domain.explanation import Failure, ScoreKind
+from core.domain.explanation import Choice, Failure, ScoreKind
 from core.domain.ids import FeatureId
 from core.domain.llm import Message
 from core.domain.views_explain import ExplanationCard, ScoreCard
 from core.errors import Invalid, SparsightError
 from core.explaining.answer_book import AnswerBook
+from core.explaining.choosing import ChoiceItem, Comparison, choice_items, rank
 from core.explaining.connection import Connection, Connections
 from core.explaining.context_texts import ContextTexts
-from core.explaining.examiner import Candidate, Examination, examine, shuffled_text
+from core.explaining.examiner import Examination, examine
 from core.explaining.explainer import (
     ExplainItem,
     explain,
     explain_items,
     explain_question,
+    made_explanation,
     messages_of,
-    store_explanation,
 )
 from core.explaining.keys import KeyRing
 from core.explaining.material import Material, SplitSizes, read_material, split_of
+from core.explaining.strangers import Candidate, Strangers
 
 T = TypeVar("T")
 
@@ -41,6 +44,8 @@ class LiveKind(StrEnum):
 
     ASKED = "asked"  # the messages that are being sent
     EXPLAINED = "explained"
+    CHOOSING = "choosing"  # samples of one prompt are compared
+    CHOSEN = "chosen"
     TESTING = "testing"  # a test of an explanation begins
     SCORED = "scored"
     FAILED = "failed"
@@ -53,7 +58,8 @@ class LiveStep:
     Attributes:
         messages: as they are sent; only for ASKED.
         explanation: for EXPLAINED and TESTING; for SCORED with the new score.
-        test: the kind of test, for TESTING.
+        samples: for CHOOSING, and for CHOSEN with each one's place, the best first.
+        test: the kind of test, for CHOOSING and TESTING.
         score: for SCORED.
         code, message, hint: for FAILED.
     """
@@ -61,6 +67,7 @@ class LiveStep:
     kind: LiveKind
     messages: tuple[Message, ...] = ()
     explanation: ExplanationCard | None = None
+    samples: tuple[ExplanationCard, ...] = ()
     score: ScoreCard | None = None
     test: ScoreKind | None = None
     code: str = ""
@@ -103,16 +110,35 @@ async def explain_live(
 def _store_score(
     card: ExplanationCard, found: Examination, setting: ScorerSetting, session: Session
 ) -> LiveStep:
-    scores.add(
-        session,
+    made = NewScore(
         explanation_id=card.explanation_id,
         score=found.score,
         examples=found.examples,
         shuffled_with=found.shuffled_with,
         endpoint_id=setting.asked_for(found.score.kind),
     )
+    scores.add(session, made)
     fresh = explanations.get_card(session, card.explanation_id)
     return LiveStep(kind=LiveKind.SCORED, explanation=fresh, score=fresh.scores[0])
+
+
+def _store_choices(
+    item: ChoiceItem, choices: Sequence[Choice], session: Session
+) -> tuple[ExplanationCard, ...]:
+    """Note how each sample did; returns them, the best first."""
+    pairs = sorted(zip(choices, item.cards, strict=True), key=lambda pair: pair[0].rank)
+    for choice, card in pairs:
+        explanations.set_choice(session, card.explanation_id, choice)
+    return tuple(explanations.get_card(session, card.explanation_id) for _, card in pairs)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _TestedBy:
+    """How explanations are tested, and by which endpoints."""
+
+    setting: ScorerSetting
+    judge: Connection | None
+    embedder: Connection | None
 
 
 class _Live:
@@ -151,13 +177,20 @@ class _Live:
                     made += [step.explanation] if step.explanation else []
         if spec.scorer is None:
             return
-        judge = await self._open(spec.scorer.endpoint_id)
-        embedder = await self._open(spec.scorer.embedder_id)
+        tested_by = _TestedBy(
+            setting=spec.scorer,
+            judge=await self._open(spec.scorer.endpoint_id),
+            embedder=await self._open(spec.scorer.embedder_id),
+        )
+        if spec.explainer is not None and spec.explainer.choose_best:
+            rejected: set[int] = set()
+            async for step in self._choose(made, material, tested_by):
+                yield step
+                rejected.update(card.explanation_id for card in step.samples[1:])
+            made = [card for card in made if card.explanation_id not in rejected]
         existing = await self._in_thread(self._existing)
         for card in (*made, *existing):
-            async for step in self._score(
-                card, material, spec.scorer, judge=judge, embedder=embedder
-            ):
+            async for step in self._score(card, material, tested_by):
                 yield step
 
     async def _explain(
@@ -182,8 +215,7 @@ class _Live:
         explanation = outcome.value
 
         def store(session: Session) -> ExplanationCard:
-            made = store_explanation(
-                session,
+            made = made_explanation(
                 item,
                 explanation,
                 messages=messages,
@@ -192,31 +224,45 @@ class _Live:
                 setting=setting,
                 job_id=None,
             )
-            return explanations.get_card(session, made)
+            return explanations.get_card(session, explanations.add(session, made))
 
         card = await self._in_thread(store)
         yield LiveStep(kind=LiveKind.EXPLAINED, explanation=card)
 
+    async def _choose(
+        self, made: Sequence[ExplanationCard], material: Material, tested_by: "_TestedBy"
+    ) -> AsyncIterator[LiveStep]:
+        """Compare the samples of each prompt, by the rule of runs, on contexts kept for that."""
+        kind = tested_by.setting.chooser
+        if kind is None:
+            return
+        compare = Comparison(
+            kind=kind,
+            setting=tested_by.setting,
+            connection=tested_by.judge,
+            embedder=tested_by.embedder,
+            seed=self._spec.seed,
+        )
+        for item in choice_items(made):
+            yield LiveStep(kind=LiveKind.CHOOSING, samples=item.cards[:1], test=kind)
+            texts = [card.explanation.text for card in item.cards]
+            examined = await compare.examine(texts, material, split_of(material, self._sizes))
+            if any(found.has_failures for found in examined):
+                self._connections.raise_if_stopped()
+            ranked = await self._in_thread(partial(_store_choices, item, rank(examined)))
+            yield LiveStep(kind=LiveKind.CHOSEN, samples=ranked, test=kind)
+
     async def _score(
-        self,
-        card: ExplanationCard,
-        material: Material,
-        setting: ScorerSetting,
-        *,
-        judge: Connection | None,
-        embedder: Connection | None,
+        self, card: ExplanationCard, material: Material, tested_by: "_TestedBy"
     ) -> AsyncIterator[LiveStep]:
         own = Candidate(index=card.feature.index, text=card.explanation.text)
+        setting = tested_by.setting
 
-        def context(session: Session) -> tuple[tuple[int, ...], tuple[Candidate, ...]]:
-            seen = explanations.get_details(session, card.explanation_id).context_indices
-            there = explanations.current(
-                session, model_id=card.feature.model_id, sae_id=card.feature.sae_id
-            )
-            pool = (Candidate(index=c.feature.index, text=c.explanation.text) for c in there)
-            return seen, tuple(pool) if setting.shuffled_floor else ()
+        def context(session: Session) -> tuple[tuple[int, ...], str | None]:
+            seen = explanations.seen_contexts(session, [card.explanation_id])
+            return seen.get(card.explanation_id, ()), self._stranger(session, own)
 
-        seen, pool = await self._in_thread(context)
+        seen, shuffled = await self._in_thread(context)
         for kind in setting.score_kinds:
             yield LiveStep(kind=LiveKind.TESTING, explanation=card, test=kind)
             found = await examine(
@@ -225,14 +271,25 @@ class _Live:
                 split_of(material, self._sizes, seen=seen),
                 material=material,
                 setting=setting,
-                connection=judge,
-                shuffled=shuffled_text(own, pool, seed=self._spec.seed),
+                connection=tested_by.judge,
+                shuffled=shuffled,
                 seed=self._spec.seed,
-                embedder=embedder,
+                embedder=tested_by.embedder,
             )
             if found.has_failures:
                 self._connections.raise_if_stopped()
             yield await self._in_thread(partial(_store_score, card, found, setting))
+
+    def _stranger(self, session: Session, own: Candidate) -> str | None:
+        """Another feature's explanation, where that floor is wanted."""
+        scorer = self._spec.scorer
+        if scorer is None or not scorer.shuffled_floor:
+            return None
+        there = explanations.current(
+            session, model_id=self._spec.model_id, sae_id=self._spec.sae_id
+        )
+        pool = (Candidate(index=c.feature.index, text=c.explanation.text) for c in there)
+        return Strangers(pool, seed=self._spec.seed).text_for(own)
 
     async def _open(self, endpoint_id: int | None) -> Connection | None:
         return None if endpoint_id is None else await self._connections.get(endpoint_id)

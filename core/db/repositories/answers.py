@@ -1,18 +1,31 @@
 """Raw answers by what decides them, and the ledger of what was asked and what it cost."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
 
-from sqlalchemy import func, insert, select
+from sqlalchemy import ARRAY, Text, bindparam, func, select
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Session
 
+from core.db.base import plain_table
+from core.db.copy import copy_rows
 from core.db.models.explanation import LlmAnswer, LlmSpending
 from core.domain.llm import Purpose
 from core.domain.views_explain import Spending
 from core.llm.ledger import LedgerRow
 
 _LAST = 500
+_LEDGER = plain_table(LlmSpending)
+_COLUMNS = (
+    *("job_id", "endpoint_id", "purpose", "item", "model"),
+    *("prompt_tokens", "cached_tokens", "completion_tokens", "reasoning_tokens", "estimated"),
+    *("attempts", "seconds", "cost", "price_version", "code", "request_id", "from_cache"),
+)
+_ARRAYS = [func.unnest(bindparam(name, type_=ARRAY(Text))) for name in ("keys", "texts")]
+_PUT = (
+    upsert(plain_table(LlmAnswer))
+    .from_select(["key", "reply"], select(*_ARRAYS))
+    .on_conflict_do_nothing()
+)
 
 
 def get_replies(session: Session, keys: Sequence[str]) -> dict[str, str]:
@@ -24,21 +37,20 @@ def get_replies(session: Session, keys: Sequence[str]) -> dict[str, str]:
 def put_replies(session: Session, replies: Mapping[str, str]) -> None:
     """Keep texts; a key that is there already keeps its first text."""
     if replies:
-        rows = [{"key": key, "reply": text} for key, text in replies.items()]
-        session.execute(upsert(LlmAnswer).on_conflict_do_nothing(), rows)
+        columns = {"keys": list(replies), "texts": list(replies.values())}
+        session.connection().execute(_PUT, columns)
 
 
 def add_rows(
     session: Session,
-    rows: Sequence[LedgerRow],
+    rows: Iterable[tuple[int | None, LedgerRow]],
     *,
     job_id: int | None,
-    endpoint_id: int | None,
 ) -> None:
-    """Add rows to the ledger."""
-    if rows:
-        about = {"job_id": job_id, "endpoint_id": endpoint_id}
-        session.execute(insert(LlmSpending), [{**_values(row), **about} for row in rows])
+    """Add rows to the ledger, each with the endpoint that was asked."""
+    values = [(job_id, endpoint_id, *_values(row)) for endpoint_id, row in rows]
+    if values:
+        copy_rows(session, _LEDGER, columns=_COLUMNS, rows=values)
 
 
 def spending_of(session: Session, job_ids: Sequence[int]) -> dict[int, Spending]:
@@ -91,21 +103,12 @@ def mean_seconds(session: Session, endpoint_id: int) -> float | None:
     return None if mean is None else float(mean)
 
 
-def _values(row: LedgerRow) -> dict[str, Any]:
-    return {
-        "purpose": row.purpose.value,
-        "item": row.item,
-        "model": row.model.replace("\x00", ""),
-        "prompt_tokens": row.usage.prompt,
-        "cached_tokens": row.usage.cached,
-        "completion_tokens": row.usage.completion,
-        "reasoning_tokens": row.usage.reasoning,
-        "estimated": row.usage.estimated,
-        "attempts": row.attempts,
-        "seconds": row.seconds,
-        "cost": row.cost,
-        "price_version": row.price_version,
-        "code": None if row.code is None else row.code.value,
-        "request_id": row.request_id.replace("\x00", ""),
-        "from_cache": row.from_cache,
-    }
+def _values(row: LedgerRow) -> tuple[object, ...]:
+    used = row.usage
+    return (
+        *(row.purpose.value, row.item, row.model.replace("\x00", "")),
+        *(used.prompt, used.cached, used.completion, used.reasoning, used.estimated),
+        *(row.attempts, row.seconds, row.cost, row.price_version),
+        *(None if row.code is None else row.code.value, row.request_id.replace("\x00", "")),
+        row.from_cache,
+    )

@@ -4,7 +4,7 @@ Every write is fenced: it changes nothing and raises ClaimLost unless the job's 
 attempt's own.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import datetime
@@ -15,11 +15,18 @@ from sqlalchemy import func, select, text, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Session
 
+from core.db.base import plain_table
 from core.db.models.job import Job, JobEvent, JobItem
 from core.db.repositories.job_events import Payload, append_state, close, insert_events
 from core.db.session import SessionScope
 from core.domain.job import Claim, EventKind, JobFailure, JobState
 from core.errors import ClaimLost
+
+_ITEM = upsert(plain_table(JobItem)).values(state="done", error_code=None, finished_at=func.now())
+_FINISH = _ITEM.on_conflict_do_update(
+    index_elements=["job_id", "key"],
+    set_={name: _ITEM.excluded[name] for name in ("state", "result", "error_code", "finished_at")},
+)
 
 _HELD = (JobState.RUNNING, JobState.CANCELLING)
 
@@ -126,6 +133,17 @@ def finish_item(session: Session, claim: Claim, *, key: str, result: JsonValue) 
     A finished item proves that the job gets on, so earlier crashes are forgotten.
     """
     _put_item(session, claim, key=key, state="done", result=result)
+
+
+def finish_items(session: Session, claim: Claim, results: Mapping[str, JsonValue]) -> None:
+    """Record many finished items by key, as finish_item does each."""
+    if not results:
+        return
+    mine = update(Job).where(*_mine(claim)).values(crashes=0).returning(Job.id)
+    if session.execute(mine).scalar_one_or_none() is None:
+        raise _lost(claim)
+    rows = [{"job_id": claim.job_id, "key": key, "result": r} for key, r in results.items()]
+    session.connection().execute(_FINISH, rows)
 
 
 def fail_item(session: Session, claim: Claim, *, key: str, error: JobFailure) -> None:

@@ -5,10 +5,11 @@ from typing import Any
 
 import numpy as np
 from pydantic import JsonValue
-from sqlalchemy import ColumnElement, Table, func, insert, select, text
+from sqlalchemy import ColumnElement, func, insert, select, text
 from sqlalchemy import delete as delete_rows
 from sqlalchemy.orm import Session
 
+from core.db.base import plain_table
 from core.db.copy import copy_rows
 from core.db.models.alignment import Contrast, ContrastFeature, ContrastPart
 from core.db.repositories import keyset
@@ -150,10 +151,8 @@ def _publish_sae(session: Session, contrast_id: int, sae: ContrastSaeResult) -> 
     place = _VALUES.index("effect_size")
     columns[place] = [None if value != value else value for value in columns[place]]
     rows = zip([part_id] * len(active), active.tolist(), *columns, strict=True)
-    table = ContrastFeature.__table__
-    if not isinstance(table, Table):
-        raise TypeError("contrast_feature is not a plain table")
-    copy_rows(session, table, columns=("contrast_sae_id", "index", *_VALUES), rows=rows)
+    names = ("contrast_sae_id", "index", *_VALUES)
+    copy_rows(session, plain_table(ContrastFeature), columns=names, rows=rows)
 
 
 def _part(session: Session, contrast_id: int, sae_id: str) -> tuple[ContrastPart, str]:

@@ -6,10 +6,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from pydantic import JsonValue
-from sqlalchemy import Table, func, insert, select, text
 from sqlalchemy import delete as delete_rows
+from sqlalchemy import func, insert, select, text
 from sqlalchemy.orm import Session
 
+from core.db.base import plain_table
 from core.db.copy import copy_rows
 from core.db.models.alignment import Drift, DriftEvidence, DriftFeature, DriftPart, DriftSample
 from core.db.models.harvest import Harvest, HarvestSae
@@ -230,13 +231,13 @@ def _publish_sae(session: Session, drift_id: int, sae: DriftSaeResult) -> None:
         density.tolist(),
         strict=True,
     )
-    copy_rows(session, _table(DriftFeature), columns=_COLUMNS, rows=rows)
+    copy_rows(session, plain_table(DriftFeature), columns=_COLUMNS, rows=rows)
     if sae.rows is not None:
         evidence = zip(
             [part_id] * d_sae, range(d_sae), pack_rows(sae.rows.contexts), random, strict=True
         )
         columns = ("drift_sae_id", "index", "contexts", "random")
-        copy_rows(session, _table(DriftEvidence), columns=columns, rows=evidence)
+        copy_rows(session, plain_table(DriftEvidence), columns=columns, rows=evidence)
 
 
 def _place_columns(sae: DriftSaeResult) -> Iterator[list[float | None]]:
@@ -287,10 +288,3 @@ def _sample_row(drift_id: int, pair: SamplePair) -> dict[str, Any]:
         "aligned_tokens": list(pair.aligned.token_ids),
         "aligned_ended": pair.aligned.ended,
     }
-
-
-def _table(model: type[DriftFeature] | type[DriftEvidence]) -> Table:
-    table = model.__table__
-    if not isinstance(table, Table):
-        raise TypeError(f"{model.__name__} is not a plain table")
-    return table

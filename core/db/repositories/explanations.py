@@ -1,14 +1,27 @@
 """Explanations: added, edited without losing the old text, read with their scores, and found."""
 
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from pydantic import TypeAdapter
-from sqlalchemy import ColumnElement, Select, and_, func, select, update
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    ColumnElement,
+    Select,
+    and_,
+    any_,
+    func,
+    literal,
+    select,
+    update,
+)
 from sqlalchemy import delete as delete_rows
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
+from core.db.base import plain_table
 from core.db.models.explanation import FeatureExplanation
 from core.db.repositories.cards import AnyRow
 from core.db.repositories.scores import cards_of
@@ -32,48 +45,45 @@ _CARD = (
     *(_ROW.endpoint_id, _ROW.job_id, _ROW.sample, _ROW.version, _ROW.superseded_by),
     *(_ROW.choice, _ROW.created_at),
 )
+_INSERT = insert(plain_table(_ROW))
+_ADD = _INSERT.on_conflict_do_update(
+    index_elements=["job_id", "item_key"], set_={"item_key": _INSERT.excluded.item_key}
+).returning(_ROW.id, _ROW.item_key)
 
 
-def add(
-    session: Session,
-    *,
-    feature: FeatureId,
-    explanation: Explanation,
-    language: str = "",
-    harvest_id: int | None = None,
-    messages: Sequence[Message] = (),
-    context_indices: Sequence[int] = (),
-    endpoint_id: int | None = None,
-    job_id: int | None = None,
-    item_key: str | None = None,
-    sample: int = 0,
-    version: int = 1,
-) -> int:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewExplanation:
+    """An explanation that is to be stored, with what it was made from.
+
+    Attributes:
+        item_key: what it is in its job; None outside of jobs.
+    """
+
+    feature: FeatureId
+    explanation: Explanation
+    language: str = ""
+    harvest_id: int | None = None
+    messages: Sequence[Message] = ()
+    context_indices: Sequence[int] = ()
+    endpoint_id: int | None = None
+    job_id: int | None = None
+    item_key: str | None = None
+    sample: int = 0
+    version: int = 1
+
+
+def add(session: Session, made: NewExplanation) -> int:
     """A new explanation; returns its id. The same item of the same job is added once."""
-    row = insert(_ROW).values(
-        model_id=feature.model_id,
-        sae_id=feature.sae_id,
-        feature_index=feature.index,
-        harvest_id=harvest_id,
-        text=explanation.text,
-        method=explanation.method.value,
-        author=explanation.author,
-        style=explanation.style,
-        language=language,
-        template=explanation.template,
-        n_records=explanation.n_records,
-        messages=[{"role": m.role.value, "content": m.content} for m in messages],
-        context_indices=list(context_indices),
-        endpoint_id=endpoint_id,
-        job_id=job_id,
-        item_key=item_key,
-        sample=sample,
-        version=version,
-    )
-    once = row.on_conflict_do_update(
-        index_elements=["job_id", "item_key"], set_={"item_key": row.excluded.item_key}
-    )
-    return session.execute(once.returning(_ROW.id)).scalar_one()
+    made_id: int = session.connection().execute(_ADD, _values(made)).one().id
+    return made_id
+
+
+def add_items(session: Session, made: Sequence[NewExplanation]) -> dict[str, int]:
+    """Ids by key of many items of one job, in one statement; each item is added once."""
+    if not made:
+        return {}
+    rows = session.connection().execute(_ADD, [_values(one) for one in made])
+    return {row.item_key: row.id for row in rows}
 
 
 def edit(
@@ -94,14 +104,13 @@ def edit(
             f"Explanation {explanation_id} was changed meanwhile.",
             hint="Read it again, then edit the present text.",
         )
-    human = Explanation(text=text, method=ExplanationMethod.HUMAN, author=author)
-    new_id = add(
-        session,
+    human = NewExplanation(
         feature=_feature(row),
-        explanation=human,
+        explanation=Explanation(text=text, method=ExplanationMethod.HUMAN, author=author),
         language=row.language,
         version=version + 1,
     )
+    new_id = add(session, human)
     session.execute(update(_ROW).where(_ROW.id == explanation_id).values(superseded_by=new_id))
     return get_card(session, new_id)
 
@@ -161,17 +170,11 @@ def get_details(session: Session, explanation_id: int) -> ExplanationDetails:
     )
 
 
-def seen_contexts(session: Session, explanation_id: int) -> tuple[int, ...]:
-    """Numbers of the contexts that an explanation was made from.
-
-    Raises:
-        NotFound: no such explanation.
-    """
-    query = select(_ROW.context_indices).where(_ROW.id == explanation_id)
-    found = session.execute(query).scalar_one_or_none()
-    if found is None:
-        raise _missing(explanation_id)
-    return tuple(found)
+def seen_contexts(session: Session, explanation_ids: Collection[int]) -> dict[int, tuple[int, ...]]:
+    """Numbers of the contexts that explanations were made from, by id; unknown ids are absent."""
+    wanted = any_(literal(list(explanation_ids), ARRAY(BigInteger)))
+    query = select(_ROW.id, _ROW.context_indices).where(_ROW.id == wanted)
+    return {row.id: tuple(row.context_indices) for row in session.execute(query)}
 
 
 def current(
@@ -281,6 +284,30 @@ def search(
     return tuple(
         FoundExplanation(card=_card(row, scores.get(row.id, ())), rank=row.rank) for row in rows
     )
+
+
+def _values(made: NewExplanation) -> dict[str, Any]:
+    explanation = made.explanation
+    return {
+        "model_id": made.feature.model_id,
+        "sae_id": made.feature.sae_id,
+        "feature_index": made.feature.index,
+        "harvest_id": made.harvest_id,
+        "text": explanation.text,
+        "method": explanation.method.value,
+        "author": explanation.author,
+        "style": explanation.style,
+        "language": made.language,
+        "template": explanation.template,
+        "n_records": explanation.n_records,
+        "messages": [{"role": m.role.value, "content": m.content} for m in made.messages],
+        "context_indices": list(made.context_indices),
+        "endpoint_id": made.endpoint_id,
+        "job_id": made.job_id,
+        "item_key": made.item_key,
+        "sample": made.sample,
+        "version": made.version,
+    }
 
 
 def _cards(session: Session, query: Select[*tuple[Any, ...]]) -> tuple[ExplanationCard, ...]:

@@ -3,11 +3,12 @@
 from collections.abc import Iterable, Iterator
 
 import numpy as np
-from sqlalchemy import Table, insert, select, text
 from sqlalchemy import delete as delete_rows
+from sqlalchemy import insert, select, text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from core.db.base import plain_table
 from core.db.copy import copy_rows
 from core.db.models.catalog import Model, ModelVocabulary
 from core.db.models.feature import Feature, FeatureEvidence
@@ -153,7 +154,7 @@ def _copy_contexts(session: Session, harvest_id: int, contexts: StoredContexts) 
         strict=True,
     )
     columns = ("harvest_id", "context_index", "document", "start", "source_index", "tokens")
-    copy_rows(session, _table(HarvestContext), columns=columns, rows=rows)
+    copy_rows(session, plain_table(HarvestContext), columns=columns, rows=rows)
 
 
 def _publish_sae(
@@ -176,7 +177,7 @@ def _publish_sae(
     )
     part_id = session.execute(query.returning(HarvestSae.id)).scalar_one()
     rows = _narrow_rows(part_id, harvest, folded)
-    copy_rows(session, _table(Feature), columns=_NARROW, rows=rows)
+    copy_rows(session, plain_table(Feature), columns=_NARROW, rows=rows)
     n = len(harvest.n_active)
     wide = zip(
         [part_id] * n,
@@ -186,7 +187,7 @@ def _publish_sae(
         random,
         strict=True,
     )
-    copy_rows(session, _table(FeatureEvidence), columns=_WIDE, rows=wide)
+    copy_rows(session, plain_table(FeatureEvidence), columns=_WIDE, rows=wide)
 
 
 def _narrow_rows(
@@ -226,10 +227,3 @@ def fold(text: str) -> str:
     'strasse'
     """
     return text.casefold().replace("\0", "")
-
-
-def _table(model: type[HarvestContext] | type[Feature] | type[FeatureEvidence]) -> Table:
-    table = model.__table__
-    if not isinstance(table, Table):
-        raise TypeError(f"{model.__name__} is not a plain table")
-    return table

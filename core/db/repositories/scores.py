@@ -3,6 +3,7 @@
 import zlib
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
@@ -11,6 +12,7 @@ from sqlalchemy import BigInteger, cast, func, select, true
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
+from core.db.base import plain_table
 from core.db.models.catalog import Sae
 from core.db.models.explanation import ExplanationScore, FeatureExplanation
 from core.db.repositories.cards import AnyRow
@@ -42,39 +44,41 @@ _CARD = (
     *(_ROW.id, _ROW.explanation_id, _ROW.endpoint_id, _ROW.job_id, _ROW.score),
     *(_ROW.shuffled_with, _ROW.created_at),
 )
+_INSERT = insert(plain_table(_ROW))
+_ADD = _INSERT.on_conflict_do_update(
+    index_elements=["job_id", "item_key"], set_={"item_key": _INSERT.excluded.item_key}
+).returning(_ROW.id, _ROW.item_key)
 
 
-def add(
-    session: Session,
-    *,
-    explanation_id: int,
-    score: Score,
-    examples: Examples,
-    shuffled_with: str = "",
-    endpoint_id: int | None = None,
-    job_id: int | None = None,
-    item_key: str | None = None,
-) -> int:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewScore:
+    """A score that is to be stored, with every example behind it.
+
+    Attributes:
+        item_key: what it is in its job; None outside of jobs.
+    """
+
+    explanation_id: int
+    score: Score
+    examples: Examples
+    shuffled_with: str = ""
+    endpoint_id: int | None = None
+    job_id: int | None = None
+    item_key: str | None = None
+
+
+def add(session: Session, made: NewScore) -> int:
     """A new score; returns its id. The same item of the same job is added once."""
-    headline = score.metrics.get(HEADLINES[score.kind])
-    row = insert(_ROW).values(
-        explanation_id=explanation_id,
-        endpoint_id=endpoint_id,
-        job_id=job_id,
-        item_key=item_key,
-        kind=score.kind.value,
-        mode=score.mode,
-        judge=score.judge.replace("\x00", ""),
-        headline=headline.value if headline else None,
-        missing=headline.missing if headline else Missing.NOT_APPLICABLE.value,
-        score=_SCORE.dump_python(score, mode="json"),
-        shuffled_with=shuffled_with,
-        details=_pack(score.kind, examples),
-    )
-    once = row.on_conflict_do_update(
-        index_elements=["job_id", "item_key"], set_={"item_key": row.excluded.item_key}
-    )
-    return session.execute(once.returning(_ROW.id)).scalar_one()
+    made_id: int = session.connection().execute(_ADD, _values(made)).one().id
+    return made_id
+
+
+def add_items(session: Session, made: Sequence[NewScore]) -> dict[str, int]:
+    """Ids by key of many items of one job, in one statement; each item is added once."""
+    if not made:
+        return {}
+    rows = session.connection().execute(_ADD, [_values(one) for one in made])
+    return {row.item_key: row.id for row in rows}
 
 
 def cards_of(session: Session, explanation_ids: Sequence[int]) -> dict[int, tuple[ScoreCard, ...]]:
@@ -200,6 +204,25 @@ def _distribution(rows: Sequence[AnyRow]) -> ScoreDistribution:
         values=tuple(sorted(row.headline for row in rows if row.headline is not None)),
         floors={floor: median(values) for floor, values in floors.items()},
     )
+
+
+def _values(made: NewScore) -> dict[str, Any]:
+    score = made.score
+    headline = score.metrics.get(HEADLINES[score.kind])
+    return {
+        "explanation_id": made.explanation_id,
+        "endpoint_id": made.endpoint_id,
+        "job_id": made.job_id,
+        "item_key": made.item_key,
+        "kind": score.kind.value,
+        "mode": score.mode,
+        "judge": score.judge.replace("\x00", ""),
+        "headline": headline.value if headline else None,
+        "missing": headline.missing if headline else Missing.NOT_APPLICABLE.value,
+        "score": _SCORE.dump_python(score, mode="json"),
+        "shuffled_with": made.shuffled_with,
+        "details": _pack(score.kind, made.examples),
+    }
 
 
 def _pack(kind: ScoreKind, examples: Sequence[SimulatedExample | JudgedExample]) -> bytes:

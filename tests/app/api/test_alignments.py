@@ -35,7 +35,7 @@ def runs(scope, sample):
         publish_drift(session, run_job_id=ids[0], harvest_id=sample.harvest_id)
         feature = FeatureId(model_id=MODEL_ID, sae_id=SAE_ID, index=0)
         text = Explanation(text="greetings", method=ExplanationMethod.HUMAN, author="ann")
-        explanations.add(session, feature=feature, explanation=text)
+        explanations.add(session, explanations.NewExplanation(feature=feature, explanation=text))
     return ids
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from app.web import i18n
 from core.db.repositories import scores
+from core.db.repositories.scores import NewScore
 from core.domain.explanation import ExplanationMethod, ScoreKind
 from core.domain.ids import FeatureId
 from tests.support.builders import MODEL_ID, SAE_ID
@@ -50,7 +51,7 @@ def new(scope, endpoint):
         with scope() as session:
             made = add_explanation(session, feature, text=text, method=method)
             if score is not None:
-                scores.add(session, explanation_id=made, score=score, examples=())
+                scores.add(session, NewScore(explanation_id=made, score=score, examples=()))
             return made
 
     return make
@@ -72,7 +73,9 @@ def test_every_page_answers_in_both_languages_without_inline_code(client, new, s
     made = new(score=simulation())
     with scope() as session:
         examples = tuple(judged(i, (" a", " b"), label=bool(i % 2), verdict=True) for i in range(4))
-        score_id = scores.add(session, explanation_id=made, score=judging(), examples=examples)
+        score_id = scores.add(
+            session, NewScore(explanation_id=made, score=judging(), examples=examples)
+        )
     paths = (
         f"{BASE}/3",
         f"{BASE}/3/explain",
@@ -298,12 +301,14 @@ def test_details_show_real_and_simulated_activations_of_the_same_tokens(client, 
     with scope() as session:
         score_id = scores.add(
             session,
-            explanation_id=made,
-            score=simulation(None),
-            examples=(
-                simulated(4, tokens),
-                simulated(5, tokens, group="random", failed=True),
-                simulated(6, tokens, group="calibration"),
+            NewScore(
+                explanation_id=made,
+                score=simulation(None),
+                examples=(
+                    simulated(4, tokens),
+                    simulated(5, tokens, group="random", failed=True),
+                    simulated(6, tokens, group="calibration"),
+                ),
             ),
         )
     page = client.get(f"/scores/{score_id}").text
@@ -323,11 +328,13 @@ def test_judged_contexts_stand_by_outcome_errors_first(client, new, scope):
     with scope() as session:
         score_id = scores.add(
             session,
-            explanation_id=made,
-            score=judging(ScoreKind.FUZZING),
-            examples=tuple(
-                judged(i, (" a", " b"), label=label, verdict=verdict)
-                for i, (label, verdict) in enumerate(cases)
+            NewScore(
+                explanation_id=made,
+                score=judging(ScoreKind.FUZZING),
+                examples=tuple(
+                    judged(i, (" a", " b"), label=label, verdict=verdict)
+                    for i, (label, verdict) in enumerate(cases)
+                ),
             ),
         )
     page = client.get(f"/scores/{score_id}").text

@@ -9,6 +9,7 @@ from app.services.explain.live import LiveKind, LiveStep
 from app.web import tokens
 from app.web.render import fragment
 from core.db.repositories import scores
+from core.db.repositories.scores import NewScore
 from core.domain.explanation import ExplanationMethod
 from core.domain.ids import FeatureId
 from tests.support.builders import MODEL_ID, SAE_ID, publish_sample
@@ -140,9 +141,11 @@ def test_forty_contexts_of_sixty_four_tokens_are_a_small_page_at_once(client, sc
     with scope() as session:
         score_id = scores.add(
             session,
-            explanation_id=hostile[0],
-            score=simulation(),
-            examples=tuple(simulated(i, words) for i in range(40)),
+            NewScore(
+                explanation_id=hostile[0],
+                score=simulation(),
+                examples=tuple(simulated(i, words) for i in range(40)),
+            ),
         )
     client.get(f"/scores/{score_id}")
     start = time.perf_counter()

@@ -157,7 +157,7 @@ def test_lists_are_sorted_filtered_and_paged(world, session_scope, tmp_path):
     with session_scope() as session:
         feature = FeatureId(model_id=MODEL_ID, sae_id=SAE_ID, index=explained)
         text = Explanation(text="short colours", method=ExplanationMethod.HUMAN, author="ann")
-        explanations.add(session, feature=feature, explanation=text)
+        explanations.add(session, explanations.NewExplanation(feature=feature, explanation=text))
     for sort, key in (
         (ContrastSort.ABS_EFFECT, lambda row: abs(row.effect_size or 0.0)),
         (ContrastSort.EFFECT_SIZE, lambda row: row.effect_size or 0.0),

@@ -254,7 +254,9 @@ def test_a_persons_explanation_is_scored_alone(session_scope, tmp_path, harvest_
     with session_scope() as session:
         for index, name in enumerate(NAMES[:2]):
             human = Explanation(text=name, method=ExplanationMethod.HUMAN, author="Ann")
-            explanations.add(session, feature=feature(index), explanation=human)
+            explanations.add(
+                session, explanations.NewExplanation(feature=feature(index), explanation=human)
+            )
     scorer = ScorerSetting(
         endpoint_id=endpoint, kinds=("detection",), existing=(ExplanationMethod.HUMAN,)
     )
@@ -349,7 +351,9 @@ def test_texts_are_embedded_as_a_triage_beside_floors_with_the_models_name(
         with session_scope() as session:
             for index, name in enumerate(NAMES[:2]):
                 human = Explanation(text=name, method=ExplanationMethod.HUMAN, author="Ann")
-                explanations.add(session, feature=feature(index), explanation=human)
+                explanations.add(
+                    session, explanations.NewExplanation(feature=feature(index), explanation=human)
+                )
         scorer = scorer.model_copy(update={"existing": (ExplanationMethod.HUMAN,)})
         spec = spec_of(None, explainer=None, scorer=scorer)
         result = attempt(session_scope, tmp_path, spec)
