@@ -63,6 +63,9 @@ class Objective(Protocol):
     def weight(self, index: int) -> float:
         """Weight of an item, known before any forward pass."""
 
+    def length(self, index: int) -> int:
+        """Tokens of an item's longest sequence, by which items are put together."""
+
     def read(self, policy: nn.Module, indices: Sequence[int], *, training: bool) -> Contribution:
         """Losses and metrics of the items."""
 
@@ -170,6 +173,11 @@ class PreferenceObjective:
         """1 for every pair."""
         return 1.0
 
+    def length(self, index: int) -> int:
+        """Tokens of the pair's longer side."""
+        pair = self._pairs[index]
+        return max(len(pair.chosen.ids), len(pair.rejected.ids))
+
     def read(self, policy: nn.Module, indices: Sequence[int], *, training: bool) -> Contribution:
         """Losses, rewards and divergences of the pairs."""
         pairs = [self._pairs[i] for i in indices]
@@ -261,6 +269,10 @@ class ConversationObjective:
     def weight(self, index: int) -> float:
         """Response tokens of a conversation."""
         return float(self._sequences[index].n_response)
+
+    def length(self, index: int) -> int:
+        """Tokens of a conversation."""
+        return len(self._sequences[index].ids)
 
     def read(
         self,

@@ -12,11 +12,14 @@ from core.domain.alignment import OptimizerName, OptimizerSpec, Schedule
 def make_optimizer(
     parameters: Iterable[nn.Parameter], spec: OptimizerSpec
 ) -> torch.optim.Optimizer:
-    """Adam (decoupled weight decay) or RMSProp over the given parameters."""
+    """Adam (decoupled weight decay) or RMSProp over the given parameters.
+
+    Adam runs fused: one pass over weights and moments, without temporaries as large as the model.
+    """
     match spec.name:
         case OptimizerName.ADAM:
             return torch.optim.AdamW(
-                parameters, lr=spec.learning_rate, weight_decay=spec.weight_decay
+                parameters, lr=spec.learning_rate, weight_decay=spec.weight_decay, fused=True
             )
         case OptimizerName.RMSPROP:
             return torch.optim.RMSprop(parameters, lr=spec.learning_rate)
