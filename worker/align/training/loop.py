@@ -1,10 +1,10 @@
 """The training loop: steps over items in a seeded order, the same however they are cut up.
 
 A step's items are cut into micro-batches of about equal lengths, so that little is padding, and
-dealt to the processes in turn; where they do not deal out evenly, a process repeats items with weight
-0, so all do the same number of passes. The loss of a step is Σ weight · loss / Σ weight over its
-items, whatever the micro-batch size or the number of processes. The last, partial batch of an epoch is
-a step too.
+dealt to the processes in turn; where they do not deal out evenly, a process repeats items with
+weight 0, so all do the same number of passes. The loss of a step is Σ weight · loss / Σ weight
+over its items, whatever the micro-batch size or the number of processes. The last, partial batch
+of an epoch is a step too.
 """
 
 import math
