@@ -8,6 +8,7 @@ from fastapi.responses import StreamingResponse
 
 from app.api.answers import failures
 from app.api.params import (
+    MAX_ID,
     FeatureDep,
     FeatureQueryDep,
     HarvestQuery,
@@ -15,6 +16,7 @@ from app.api.params import (
     SaeIdPath,
 )
 from app.deps import ResourcesDep, SessionDep
+from app.services.drift import change_export
 from app.services.features import export, peer_export
 from app.services.features.export import MEDIA_TYPES, ExportFormat
 from app.services.features.peer_export import PeerFormat
@@ -24,7 +26,8 @@ router = APIRouter(prefix="/models/{model_id}/saes/{sae_id}", tags=["exports"])
 _LIST_LINE = (
     '{"feature":"smollm2-135m-instruct/15-demo-res-4k/2511","harvest_id":3,"index":2511,'
     '"density":0.0031,"n_active":923,"n_contexts":310,"max_activation":14.25,'
-    '"mean_activation":3.01,"peak_token_id":7471,"peak_token":" sorry","promoted":[" sorry"]}\n'
+    '"mean_activation":3.01,"peak_token_id":7471,"peak_token":" sorry","promoted":[" sorry"],'
+    '"label":"apologies","note":null,"tags":["tone"]}\n'
 )
 _CONTEXT_LINE = (
     '{"feature":"smollm2-135m-instruct/15-demo-res-4k/2511","harvest_id":3,"context_index":1004,'
@@ -79,11 +82,26 @@ def export_feature(
     include_random: Annotated[
         bool, Query(description="Also the contexts drawn from the corpus.", examples=[False])
     ] = False,
+    run: Annotated[
+        int | None,
+        Query(
+            ge=1,
+            le=MAX_ID,
+            description="Job of an alignment run: adds its model's activations and their changes, "
+            "on the contexts of the harvest that it was measured on.",
+            examples=[11],
+        ),
+    ] = None,
 ) -> StreamingResponse:
     """Every stored context of a feature: exact bytes of the tokens, all activations."""
-    pieces = export.feature_export(
-        session, feature=feature, harvest_id=harvest, include_random=include_random, form=form
-    )
+    if run is None:
+        pieces = export.feature_export(
+            session, feature=feature, harvest_id=harvest, include_random=include_random, form=form
+        )
+    else:
+        pieces = change_export.change_export(
+            session, feature=feature, run=run, include_random=include_random, form=form
+        )
     return _download(pieces, form, str(feature).replace("/", "_"))
 
 
@@ -123,7 +141,8 @@ def export_neuronpedia(
         PeerFormat,
         Path(
             description="neuronpedia-upload: bodies for its feature/upload-batch; "
-            "neuronpedia-features, neuronpedia-activations: lines of its bulk files.",
+            "neuronpedia-features, neuronpedia-activations, neuronpedia-explanations (names that "
+            "people gave): lines of its bulk files.",
             examples=["neuronpedia-upload"],
         ),
     ],

@@ -12,6 +12,7 @@ from dataclasses import replace
 from enum import StrEnum
 
 from app.services.features import catalog, features
+from core.db.repositories import labels
 from core.db.session import Session, SessionScope
 from core.domain.activation import ContextActivations
 from core.domain.ids import FeatureId
@@ -21,6 +22,7 @@ _ROWS_A_PAGE = 500
 _BLOCK_BYTES = 65_536
 
 Row = Mapping[str, object]
+_Exported = tuple[FeatureCard, dict[str, object]]
 
 
 class ExportFormat(StrEnum):
@@ -49,6 +51,9 @@ LIST_COLUMNS = (
     "peak_token_id",
     "peak_token",
     "promoted",
+    "label",
+    "note",
+    "tags",
 )
 CONTEXT_COLUMNS = (
     "feature",
@@ -87,18 +92,19 @@ def list_export(
         revision = harvest.model_revision if harvest else None
         words = catalog.vocabulary(session, model_id=model_id, revision=revision)
 
-    def read(after: str | None) -> tuple[tuple[FeatureCard, ...], str | None]:
+    def read(after: str | None) -> tuple[tuple[_Exported, ...], str | None]:
         page = replace(query, after=after, limit=_ROWS_A_PAGE)
         with scope() as session:
             found = features.list_features(
                 session, model_id=model_id, sae_id=sae_id, harvest_id=chosen, query=page
             )
-        return found.cards, found.next_after
+            said = tuple(_said(session, model_id, sae_id, found.cards))
+        return tuple(zip(found.cards, said, strict=True)), found.next_after
 
     first = read(query.after)
     rows = (
-        _list_row(FeatureId(model_id=model_id, sae_id=sae_id, index=0), chosen, card, words)
-        for card in _pages(first, read)
+        _list_row(FeatureId(model_id=model_id, sae_id=sae_id, index=0), chosen, card, words) | said
+        for card, said in _pages(first, read)
     )
     return write_rows(rows, LIST_COLUMNS, form)
 
@@ -120,7 +126,7 @@ def feature_export(
         session, feature=feature, harvest_id=harvest_id, include_random=include_random
     )
     words = catalog.page_vocabulary(session, page)
-    rows = (_context_row(feature, page, context, words) for context in page.contexts)
+    rows = (context_row(feature, page, context, words) for context in page.contexts)
     return write_rows(rows, CONTEXT_COLUMNS, form)
 
 
@@ -160,9 +166,9 @@ def in_blocks(pieces: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def _pages(
-    first: tuple[tuple[FeatureCard, ...], str | None],
-    read: Callable[[str | None], tuple[tuple[FeatureCard, ...], str | None]],
-) -> Iterator[FeatureCard]:
+    first: tuple[tuple[_Exported, ...], str | None],
+    read: Callable[[str | None], tuple[tuple[_Exported, ...], str | None]],
+) -> Iterator[_Exported]:
     cards, after = first
     yield from cards
     while after is not None:
@@ -170,7 +176,24 @@ def _pages(
         yield from cards
 
 
-def _list_row(sae: FeatureId, harvest_id: int | None, card: FeatureCard, words: Vocabulary) -> Row:
+def _said(
+    session: Session, model_id: str, sae_id: str, cards: tuple[FeatureCard, ...]
+) -> Iterator[dict[str, object]]:
+    """What people say of features, as columns."""
+    indices = [card.stats.index for card in cards]
+    named = labels.of_features(session, model_id=model_id, sae_id=sae_id, indices=indices)
+    for index in indices:
+        text = named[index].text if index in named else None
+        yield {
+            "label": text.name or None if text else None,
+            "note": text.note or None if text else None,
+            "tags": list(text.tags) if text else [],
+        }
+
+
+def _list_row(
+    sae: FeatureId, harvest_id: int | None, card: FeatureCard, words: Vocabulary
+) -> dict[str, object]:
     stats = card.stats
     return {
         "feature": str(replace(sae, index=stats.index)),
@@ -187,9 +210,10 @@ def _list_row(sae: FeatureId, harvest_id: int | None, card: FeatureCard, words: 
     }
 
 
-def _context_row(
+def context_row(
     feature: FeatureId, page: FeaturePage, context: ContextActivations, words: Vocabulary
 ) -> Row:
+    """A stored context as a row of CONTEXT_COLUMNS."""
     ids = context.token_ids.tolist()
     found = [catalog.token(words, token_id) for token_id in ids]
     return {

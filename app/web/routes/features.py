@@ -10,7 +10,7 @@ from fastapi import APIRouter, Path, Request
 from fastapi.responses import Response, StreamingResponse
 
 from app.deps import ResourcesDep, SessionDep
-from app.services.drift import feature_drifts
+from app.services.drift import change_export, feature_drifts
 from app.services.drift.feature_drifts import FeatureDrifts
 from app.services.explain import explanations
 from app.services.features import catalog, export, features
@@ -51,7 +51,7 @@ def random_feature(request: Request, session: SessionDep, model_id: str, sae_id:
         harvest_id=harvest_id,
         rng=random.Random(),  # noqa: S311  (nothing secret)
     )
-    response = render.redirect(request, f"/{found}{_suffix(harvest_id)}")
+    response = render.redirect(request, f"/{found}{forms.kept_state(request.query_params)}")
     response.headers["Cache-Control"] = "no-store"
     return response
 
@@ -140,15 +140,22 @@ def feature_file(
     index: Index,
     form: ExportFormat,
 ) -> Response:
-    """Every stored context of a feature, as a file."""
+    """Every stored context of a feature, as a file; with a run, in both models and the change."""
     feature = FeatureId(model_id=model_id, sae_id=sae_id, index=index)
-    pieces = export.feature_export(
-        session,
-        feature=feature,
-        harvest_id=forms.harvest_choice(request.query_params),
-        include_random=request.query_params.get("band") == "random",
-        form=form,
-    )
+    options = forms.context_options(request.query_params)
+    include_random = options.band == "random"
+    if options.run is not None or options.show is not Shown.BASE:  # in both models
+        pieces = change_export.change_export(
+            session, feature=feature, run=options.run, include_random=include_random, form=form
+        )
+    else:
+        pieces = export.feature_export(
+            session,
+            feature=feature,
+            harvest_id=forms.harvest_choice(request.query_params),
+            include_random=include_random,
+            form=form,
+        )
     return _download(pieces, form, str(feature).replace("/", "_"))
 
 
@@ -187,9 +194,10 @@ def show(
     return render.page(
         request,
         "feature/show.html",
-        partial="feature/_contexts.html",
+        partial="feature/_looked_at.html",
         section=SECTION,
         page=page,
+        state=forms.kept_state(request.query_params),
         vocabulary=words,
         options=options,
         raw=raw,

@@ -202,6 +202,51 @@ def test_a_feature_has_its_drift_and_its_contexts_in_both_models(client, told):
     assert aligned.status_code == 200
 
 
+def test_the_ways_to_other_features_keep_run_and_view(client, told):
+    state = f"?run={told['fpo']}&show=delta&band=75-100"
+    text = client.get(FEATURE + state).text
+    ways = re.findall(rf'href="(/{MODEL_ID}/{SAE_ID}/(?:\d+|random)\?[^"]*)"', text)
+    kept = f"?run={told['fpo']}&amp;show=delta&amp;band=75-100"
+    assert f"/{MODEL_ID}/{SAE_ID}/1{kept}" in ways  # the next one
+    assert f"/{MODEL_ID}/{SAE_ID}/random{kept}" in ways
+    drawn = client.get(f"/{MODEL_ID}/{SAE_ID}/random{state}", follow_redirects=False)
+    assert drawn.headers["location"].endswith(state)
+    part = client.get(f"{FEATURE}?run={told['fpo']}&show=aligned", headers=HTMX).text
+    assert '<hx-partial hx-target="#steps"' in part
+    assert f"/1?run={told['fpo']}&amp;show=aligned" in part
+    assert f'href="/{MODEL_ID}/{SAE_ID}/1"' in client.get(FEATURE).text
+
+
+@pytest.mark.parametrize("query", ["show=aligned", "run={run}", "run={run}&show=delta"])
+def test_a_file_of_a_chosen_run_holds_both_models_and_the_change(client, told, query):
+    answer = client.get(f"{FEATURE}.jsonl?{query.format(run=told['fpo'])}")
+    rows = [json.loads(line) for line in answer.text.splitlines()]
+    plain = client.get(f"{FEATURE}.jsonl").text.splitlines()
+    assert len(rows) == len(plain)
+    for row, line in zip(rows, plain, strict=True):
+        base = json.loads(line)
+        assert {name: row[name] for name in base} == base
+        assert row["run_job_id"] == told["fpo"]
+        assert row["aligned_id"]
+        numbers = zip(
+            row["activations"], row["aligned_activations"], row["activation_changes"], strict=True
+        )
+        assert all(change == pytest.approx(new - old, abs=1e-5) for old, new, change in numbers)
+    assert any(any(row["activation_changes"]) for row in rows)
+    table = client.get(f"{FEATURE}.csv?run={told['fpo']}&band=random").text
+    assert table.splitlines()[0].endswith(
+        "activations,run_job_id,aligned_id,aligned_activations,activation_changes"
+    )
+
+
+def test_a_run_that_was_not_measured_has_no_file(client, told):
+    assert client.get(f"{FEATURE}.jsonl?run=99999").status_code == 404
+    address = f"/api/v1/models/{MODEL_ID}/saes/{SAE_ID}/features/0.jsonl"
+    assert client.get(address, params={"run": 99999}).status_code == 404
+    told_row = json.loads(client.get(address, params={"run": told["fpo"]}).text.splitlines()[0])
+    assert len(told_row["aligned_activations"]) == len(told_row["activations"])
+
+
 def test_a_feature_of_no_such_run_is_shown_as_the_base_reads_it(client, told):
     text = client.get(f"{FEATURE}?run=99999&show=delta").text
     assert not re.search(r'<i class="n\d+', text)
