@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from core.domain.activation import Band, ContextActivations
+from core.domain.label import Label, LabelText
 from core.domain.views import FeaturePage, TokenWeight, Vocabulary
 
 UPLOAD_FEATURES = 128  # most features of one upload batch
@@ -110,16 +111,46 @@ def activations(page: FeaturePage, words: Vocabulary) -> Iterator[Row]:
         }
 
 
-def feature_json(page: FeaturePage, words: Vocabulary) -> Row:
-    """The answer of ``GET /api/feature/{modelId}/{layer}/{index}``."""
+def explanation(label: Label) -> Row:
+    """A line of ``explanations/batch-N.jsonl``: the name that people gave, without an embedding."""
+    feature = label.feature
+    return {
+        "id": _id(f"{feature}/label/{label.version}"),
+        "modelId": feature.model_id,
+        "layer": feature.sae_id,
+        "index": str(feature.index),
+        "authorId": CREATOR_ID,
+        "description": label.text.name,
+        "notes": label.text.note or None,
+        "embedding": None,
+        "typeName": None,
+        "explanationModelName": None,
+        "umap_x": 0,
+        "umap_y": 0,
+        "umap_cluster": 0,
+        "umap_log_feature_sparsity": 0,
+    }
+
+
+def feature_json(page: FeaturePage, words: Vocabulary, label: Label | None = None) -> Row:
+    """The answer of ``GET /api/feature/{modelId}/{layer}/{index}``.
+
+    A label's name is an explanation there, its note a comment, and each tag a list.
+    """
+    text = label.text if label else LabelText()
+    author = {"name": label.author if label else ""}
+    lists = [{"list": {"name": tag}, "description": None} for tag in text.tags]
+    named = {"id": "", "description": text.name, "explanationModelName": None, "typeName": None}
+    if label:
+        named["id"] = _id(f"{label.feature}/label/{label.version}")
     return neuron(page, words) | {
         "model": {"id": page.model_id, "layers": page.sae.layer + 1, "owner": ""},
         "source": {"id": page.sae.sae_id, "modelId": page.model_id},
         "sourceSet": {"name": source_set(page.sae.sae_id), "modelId": page.model_id},
         "creator": None,
-        "lists": [],
-        "comments": [],
-        "explanations": [],
+        "lists": lists,
+        "comments": [{"text": text.note, "user": author}] if text.note else [],
+        "explanations": [named | {"scores": [], "triggeredByUser": author}] if text.name else [],
         "activations": list(activations(page, words)),
     }
 
@@ -186,4 +217,8 @@ def _activation_id(page: FeaturePage, context: ContextActivations) -> str:
         f"{page.model_id}/{page.sae.sae_id}/{page.stats.index}/{page.harvest.spec_hash}/"
         f"{context.band.name}/{context.context_index}"
     )
+    return _id(name)
+
+
+def _id(name: str) -> str:
     return "c" + hashlib.sha256(name.encode()).hexdigest()[:24]

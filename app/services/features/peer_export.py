@@ -2,12 +2,15 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from enum import StrEnum
 
 from app.services.features import catalog, features
 from app.services.features.export import in_blocks
+from core.db.repositories import labels
 from core.db.session import Session, SessionScope
 from core.domain.ids import FeatureId
+from core.domain.label import LabelQuery
 from core.domain.views import FeaturePage, Vocabulary
 from core.errors import NotFound
 from core.interchange import neuronpedia, saedashboard
@@ -19,6 +22,7 @@ class PeerFormat(StrEnum):
     NEURONPEDIA_UPLOAD = "neuronpedia-upload"  # JSON lines: bodies of feature/upload-batch
     NEURONPEDIA_FEATURES = "neuronpedia-features"  # JSON lines of features/batch-N
     NEURONPEDIA_ACTIVATIONS = "neuronpedia-activations"  # JSON lines of activations/batch-N
+    NEURONPEDIA_EXPLANATIONS = "neuronpedia-explanations"  # JSON lines of explanations/batch-N
 
 
 def peer_export(
@@ -34,6 +38,10 @@ def peer_export(
     Raises (before the first piece):
         NotFound: no such model, SAE or harvest.
     """
+    if form is PeerFormat.NEURONPEDIA_EXPLANATIONS:
+        with scope() as session:
+            catalog.get_sae(session, model_id=model_id, sae_id=sae_id, harvest_id=harvest_id)
+        return in_blocks(_names(scope, LabelQuery(model_id=model_id, sae_id=sae_id)))
     with scope() as session:
         sae = catalog.get_sae(session, model_id=model_id, sae_id=sae_id, harvest_id=harvest_id)
         chosen = sae.harvest.harvest_id if sae.harvest else harvest_id
@@ -73,7 +81,20 @@ def neuronpedia_feature(
         NotFound: no such model, SAE, harvest or index.
     """
     page = features.feature_page(session, feature=feature, harvest_id=harvest_id)
-    return _dump(neuronpedia.feature_json(page, catalog.page_vocabulary(session, page)))
+    words, label = catalog.page_vocabulary(session, page), labels.get(session, feature)
+    return _dump(neuronpedia.feature_json(page, words, label))
+
+
+def _names(scope: SessionScope, query: LabelQuery) -> Iterator[bytes]:
+    """The names that people gave, as explanations; features without one are left out."""
+    page: LabelQuery | None = query
+    while page is not None:
+        with scope() as session:
+            found = labels.list_labels(session, page)
+        yield from (
+            _dump(neuronpedia.explanation(label)) + b"\n" for label in found if label.text.name
+        )
+        page = replace(page, after=found[-1].feature) if len(found) == page.limit else None
 
 
 def _lines(
@@ -116,6 +137,8 @@ def _rows(
         case PeerFormat.NEURONPEDIA_ACTIVATIONS:
             for page in pages:
                 yield from neuronpedia.activations(page, words)
+        case PeerFormat.NEURONPEDIA_EXPLANATIONS:
+            raise AssertionError("made of labels, not of pages")
 
 
 def _batch(

@@ -1,6 +1,7 @@
 """Tags with their counts: renamed, merged, deleted; labels as files."""
 
 import tempfile
+from collections.abc import AsyncIterator
 from typing import IO, Annotated, Any
 from urllib.parse import quote
 
@@ -94,9 +95,10 @@ def ask_file(request: Request) -> Response:
     return _import_page(request)
 
 
-async def posted_file(request: Request) -> FormData:
-    """The form with its file."""
-    return await request.form(max_files=1, max_fields=10)
+async def posted_file(request: Request) -> AsyncIterator[FormData]:
+    """The form with its file, which is closed at the end."""
+    async with request.form(max_files=1, max_fields=10) as posted:
+        yield posted
 
 
 @router.post("/labels/import")
@@ -204,7 +206,7 @@ def _import_page(
     context: dict[str, Any] = {
         "existing": existing,
         "report": report,
-        "name": name,
+        "file_name": name,
         "problems": problems,
         "shown": REJECTED_SHOWN,
         "limit": files.MAX_FILE_BYTES,
