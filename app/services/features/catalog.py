@@ -1,9 +1,8 @@
 """Models, SAEs, harvests and vocabularies: what there is to look at."""
 
-import threading
-from collections import OrderedDict
 from dataclasses import dataclass
 
+from app.services.features.recent import Recent
 from core.db.repositories import catalog, harvests
 from core.db.session import Session
 from core.domain.harvest import HarvestInfo
@@ -65,42 +64,8 @@ def delete_harvest(session: Session, harvest_id: int) -> None:
     harvests.delete(session, harvest_id)
 
 
-class VocabularyCache:
-    """Vocabularies read lately, by model and revision; the oldest goes first. Thread-safe.
-
-    A vocabulary of a revision never changes, so that nothing is ever stale.
-    """
-
-    def __init__(self, size: int = _CACHED_VOCABULARIES) -> None:
-        self._size = size
-        self._kept: OrderedDict[tuple[str, str], Vocabulary] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def get(self, session: Session, *, model_id: str, revision: str) -> Vocabulary:
-        """The vocabulary of a model's revision, read from the database once.
-
-        Raises:
-            NotFound: no such model or revision.
-        """
-        key = (model_id, revision)
-        with self._lock:
-            if key in self._kept:
-                self._kept.move_to_end(key)
-                return self._kept[key]
-        found = catalog.get_vocabulary(session, model_id=model_id, revision=revision)
-        with self._lock:
-            self._kept[key] = found
-            while len(self._kept) > self._size:
-                self._kept.popitem(last=False)
-        return found
-
-    def clear(self) -> None:
-        """Forgets everything."""
-        with self._lock:
-            self._kept.clear()
-
-
-_VOCABULARIES = VocabularyCache()
+# A vocabulary of a revision never changes.
+_VOCABULARIES: Recent[tuple[str, str], Vocabulary] = Recent(_CACHED_VOCABULARIES)
 
 
 def vocabulary(session: Session, *, model_id: str, revision: str | None = None) -> Vocabulary:
@@ -111,7 +76,11 @@ def vocabulary(session: Session, *, model_id: str, revision: str | None = None) 
     """
     if revision is None:
         revision = catalog.get_model(session, model_id).revision
-    return _VOCABULARIES.get(session, model_id=model_id, revision=revision)
+    named = revision
+    return _VOCABULARIES.get(
+        (model_id, named),
+        lambda: catalog.get_vocabulary(session, model_id=model_id, revision=named),
+    )
 
 
 def page_vocabulary(session: Session, page: FeaturePage) -> Vocabulary:

@@ -3,11 +3,13 @@
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from app.services.features import catalog
+from app.services.features.recent import Recent
 from core.autointerp.records import format_record, make_record, normalise_openai
 from core.db.repositories import feature_pages as stored_pages
 from core.db.repositories import features
@@ -184,11 +186,23 @@ def scatter(
     sae = catalog.get_sae(session, model_id=model_id, sae_id=sae_id, harvest_id=harvest_id)
     if sae.harvest is None:
         raise NotFound(f"{sae_id} has no finished harvest.", hint="Start a harvest with it.")
+    harvest = sae.harvest
+    key = (harvest.harvest_id, harvest.finished_at, model_id, sae_id)
+    return _SCATTERS.get(
+        key, lambda: _scatter(session, model_id, sae_id, harvest_id=harvest.harvest_id)
+    )
+
+
+# What a finished harvest found never changes; a row of 16,384 features takes 400 kB.
+_SCATTERS: Recent[tuple[int, datetime | None, str, str], FeatureScatter] = Recent(32)
+
+
+def _scatter(session: Session, model_id: str, sae_id: str, *, harvest_id: int) -> FeatureScatter:
     columns = features.feature_stats(
-        session, model_id=model_id, sae_id=sae_id, harvest_id=sae.harvest.harvest_id
+        session, model_id=model_id, sae_id=sae_id, harvest_id=harvest_id
     )
     return FeatureScatter(
-        harvest_id=sae.harvest.harvest_id,
+        harvest_id=harvest_id,
         density=columns.density,
         max_activation=columns.max_activation,
         mean_activation=columns.mean_activation,

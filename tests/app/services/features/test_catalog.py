@@ -1,7 +1,6 @@
 """Vocabularies are read once a revision; tokens are exact."""
 
 from app.services.features.catalog import (
-    VocabularyCache,
     find_tokens,
     list_models,
     token,
@@ -35,14 +34,9 @@ def test_tokens_are_found_by_text_in_any_case_page_by_page():
 
 
 def test_a_vocabulary_is_read_once(session):
-    cache = VocabularyCache(size=2)
     first = publish(session)
-    kept = cache.get(session, model_id=first.model_id, revision=first.revision)
-    assert cache.get(session, model_id=first.model_id, revision=first.revision) is kept
-    cache.clear()
-    again = cache.get(session, model_id=first.model_id, revision=first.revision)
-    assert again is not kept
-    assert again == kept
+    kept = vocabulary(session, model_id=first.model_id, revision=first.revision)
+    assert vocabulary(session, model_id=first.model_id, revision=first.revision) is kept
 
 
 def test_without_a_revision_it_is_the_models_own(session):
