@@ -29,6 +29,7 @@ _TAGS = [
     {"name": "catalog", "description": "Models, SAEs, vocabularies."},
     {"name": "features", "description": "What each feature did over a corpus."},
     {"name": "explanations", "description": "What features mean, with scores and their floors."},
+    {"name": "labels", "description": "What people call features; tags, which are lists."},
     {"name": "runs", "description": "Many features explained and scored, at a known cost."},
     {"name": "endpoints", "description": "Language models that explain and score; keys stay in."},
     {"name": "exports", "description": "Features as files, also in other tools' formats."},

@@ -3,9 +3,10 @@
 from typing import Annotated
 
 from fastapi import Depends, Path, Query
-from pydantic import AfterValidator
+from pydantic import AfterValidator, Field
 
 from app.services.features.features import MAX_LIST_LIMIT
+from app.services.labels.texts import checked_tags
 from core.domain.ids import MODEL_ID, SAE_ID, FeatureId, check_model_id, check_sae_id
 from core.domain.job import JobPlace
 from core.domain.views import FeatureQuery, FeatureSort
@@ -96,6 +97,32 @@ ExplainedWords = Annotated[
         examples=["river"],
     ),
 ]
+SaidWords = Annotated[
+    str | None,
+    Query(
+        min_length=1,
+        max_length=200,
+        pattern=r"^[^\x00]*$",
+        description="Only features whose label, or a present explanation, holds all these words.",
+        examples=["apologies"],
+    ),
+]
+TagsQuery = Annotated[
+    tuple[Annotated[str, Field(max_length=200)], ...],
+    AfterValidator(checked_tags),
+    Query(
+        alias="tag",
+        max_length=50,
+        description="Only features that bear this tag; several: every one of them.",
+        examples=[["sycophancy"]],
+    ),
+]
+LabelledQuery = Annotated[
+    bool | None,
+    Query(
+        description="true: only features that people named; false: only others.", examples=[True]
+    ),
+]
 SaeQuery = Annotated[
     str | None,
     AfterValidator(lambda value: value if value is None else check_sae_id(value)),
@@ -136,6 +163,9 @@ def feature_query(
     ] = None,
     token: TokenText = None,
     explained: ExplainedWords = None,
+    words: SaidWords = None,
+    tags: TagsQuery = (),
+    labelled: LabelledQuery = None,
     after: AfterQuery = None,
     limit: LimitQuery = 50,
 ) -> FeatureQuery:
@@ -150,6 +180,9 @@ def feature_query(
         dead=dead,
         token=token,
         explained=explained,
+        words=words,
+        tags=tags,
+        labelled=labelled,
         after=after,
         limit=limit,
     )

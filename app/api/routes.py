@@ -18,6 +18,7 @@ from app.api.routers import (
     features,
     harvests,
     jobs,
+    labels,
     neuronpedia,
     preference_sets,
 )
@@ -28,6 +29,7 @@ for _module in (
     exports,
     features,
     explanations,
+    labels,
     harvests,
     explain_runs,
     preference_sets,

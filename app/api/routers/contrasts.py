@@ -11,10 +11,12 @@ from app.api.params import (
     MAX_ID,
     AfterQuery,
     ExplainedQuery,
-    ExplainedWords,
+    LabelledQuery,
     LimitQuery,
     SaeQuery,
+    SaidWords,
     Share,
+    TagsQuery,
 )
 from app.api.schemas.contrasts import ContrastBody, ContrastFeatureList, ContrastsBody
 from app.api.schemas.jobs import JobBody
@@ -61,8 +63,10 @@ def contrast_query(
         Share,
         Query(description="Only features that fire in so many pairs, either side.", examples=[0.1]),
     ] = None,
-    words: ExplainedWords = None,
+    words: SaidWords = None,
     explained: ExplainedQuery = None,
+    tags: TagsQuery = (),
+    labelled: LabelledQuery = None,
     after: AfterQuery = None,
     limit: LimitQuery = 50,
 ) -> ContrastQuery:
@@ -75,6 +79,8 @@ def contrast_query(
         min_share=min_share,
         words=words,
         explained=explained,
+        tags=tags,
+        labelled=labelled,
         after=after,
         limit=limit,
     )

@@ -9,14 +9,16 @@ from app.api.answers import failures
 from app.api.params import (
     AfterQuery,
     ExplainedQuery,
-    ExplainedWords,
     FeatureDep,
     IndexPath,
     JobIdPath,
+    LabelledQuery,
     LimitQuery,
     SaeIdPath,
     SaeQuery,
+    SaidWords,
     Share,
+    TagsQuery,
 )
 from app.api.schemas.drifts import (
     DriftBody,
@@ -48,8 +50,10 @@ def drift_query(
         Query(description="Changes by size, cosines by value.", examples=["largest"]),
     ] = DriftSort.LARGEST,
     descending: Annotated[bool, Query(description="Largest first.", examples=[True])] = True,
-    words: ExplainedWords = None,
+    words: SaidWords = None,
     explained: ExplainedQuery = None,
+    tags: TagsQuery = (),
+    labelled: LabelledQuery = None,
     treatment: Annotated[
         Treatment | None,
         Query(description="Only features that the run treated so.", examples=["held"]),
@@ -67,6 +71,8 @@ def drift_query(
         descending=descending,
         words=words,
         explained=explained,
+        tags=tags,
+        labelled=labelled,
         treatment=treatment,
         min_density=min_density,
         after=after,

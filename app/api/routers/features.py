@@ -27,6 +27,7 @@ from app.api.schemas.features import (
 )
 from app.deps import SessionDep
 from app.services.features import catalog, features
+from app.services.labels import labels
 from core.domain.activation import Band
 
 router = APIRouter(prefix="/models/{model_id}/saes/{sae_id}/features", tags=["features"])
@@ -56,7 +57,9 @@ def list_features(
     )
     revision = sae.harvest.model_revision if sae.harvest else None
     words = catalog.vocabulary(session, model_id=model_id, revision=revision)
-    return FeatureListBody.of(found, words)
+    indices = [card.stats.index for card in found.cards]
+    said = labels.of_features(session, model_id=model_id, sae_id=sae_id, indices=indices)
+    return FeatureListBody.of(found, words, said)
 
 
 @router.get("/random", responses=failures(404, 422))
@@ -100,7 +103,8 @@ def get_feature(
     page = features.feature_page(
         session, feature=feature, harvest_id=harvest, include_random=include_random
     )
-    return FeatureBody.of(page, catalog.page_vocabulary(session, page))
+    label = labels.get_label(session, feature)
+    return FeatureBody.of(page, catalog.page_vocabulary(session, page), label)
 
 
 @router.get("/{index}/contexts", responses=failures(404, 422))

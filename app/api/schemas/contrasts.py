@@ -86,6 +86,10 @@ class ContrastFeatureBody(Schema):
     explanation: str | None = Field(
         description="Its present explanation; null without one.", examples=["apologies"]
     )
+    label: str | None = Field(
+        description="The name that people gave it; null without one.", examples=["saying sorry"]
+    )
+    tags: list[str] = Field(description="Tags that it bears.", examples=[["tone"]])
 
 
 class ContrastFeatureList(Schema):

@@ -1,5 +1,6 @@
 """Bodies about features, their contexts and their neighbours."""
 
+from collections.abc import Mapping
 from typing import Self
 
 import numpy as np
@@ -8,9 +9,11 @@ from pydantic import Field
 
 from app.api.schemas.base import Schema
 from app.api.schemas.catalog import Harvest, Sae
+from app.api.schemas.labels import LabelBody
 from app.services.features.catalog import token_text
 from app.services.features.features import FeatureScatter, RawRecord, RawRecords, shortest
 from core.domain.activation import Band, ContextActivations, FeatureStats
+from core.domain.label import Label, LabelText
 from core.domain.views import (
     FeatureCard,
     FeatureList,
@@ -109,9 +112,13 @@ class FeatureRow(Stats):
         description="Tokens whose logits it raises most.", examples=[[" sorry", " apologize"]]
     )
     preview: Context | None = Field(description="Its top context; null if it is dead.")
+    label: str | None = Field(
+        description="The name that people gave it; null without one.", examples=["apologies"]
+    )
+    tags: list[str] = Field(description="Tags that it bears.", examples=[["tone"]])
 
     @classmethod
-    def from_card(cls, card: FeatureCard, words: Vocabulary) -> Self:
+    def from_card(cls, card: FeatureCard, words: Vocabulary, text: LabelText) -> Self:
         """The body of a row."""
         peak = TokenWeight(token_id=card.peak_token, value=card.stats.max_activation)
         return cls(
@@ -119,6 +126,8 @@ class FeatureRow(Stats):
             peak_token=None if card.stats.dead else FeatureToken.of(peak, words),
             promoted=[token_text(words, token_id) for token_id in card.promoted],
             preview=None if card.preview is None else Context.of(card.preview, words),
+            label=text.name or None,
+            tags=list(text.tags),
         )
 
 
@@ -136,10 +145,14 @@ class FeatureListBody(Schema):
     )
 
     @classmethod
-    def of(cls, found: FeatureList, words: Vocabulary) -> Self:
+    def of(cls, found: FeatureList, words: Vocabulary, labels: Mapping[int, Label]) -> Self:
         """The body of a list."""
+        texts = {index: label.text for index, label in labels.items()}
         return cls(
-            features=[FeatureRow.from_card(card, words) for card in found.cards],
+            features=[
+                FeatureRow.from_card(card, words, texts.get(card.stats.index, LabelText()))
+                for card in found.cards
+            ],
             n_matching=found.n_matching,
             previous_after=found.previous_after,
             next_after=found.next_after,
@@ -219,6 +232,7 @@ class FeatureBody(NeighboursBody):
     """Everything known of one feature in a harvest."""
 
     model_id: str = Field(description="Id of the model.", examples=["smollm2-135m-instruct"])
+    label: LabelBody = Field(description="What people say of it.")
     sae: Sae = Field(description="Its SAE.")
     harvest: Harvest = Field(description="The harvest that everything here is of.")
     stats: Stats = Field(description="What it did over the corpus.")
@@ -237,12 +251,13 @@ class FeatureBody(NeighboursBody):
     other_harvests: list[Harvest] = Field(description="Other harvests with this SAE.")
 
     @classmethod
-    def of(cls, page: FeaturePage, words: Vocabulary) -> Self:
+    def of(cls, page: FeaturePage, words: Vocabulary, label: Label) -> Self:
         """The body of a feature's page."""
         near = NeighboursBody.from_page(page, words)
         histogram = page.histogram
         return cls(
             model_id=page.model_id,
+            label=LabelBody.of(label),
             sae=Sae.model_validate(page.sae),
             harvest=Harvest.model_validate(page.harvest),
             stats=Stats.model_validate(page.stats),
