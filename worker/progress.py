@@ -15,6 +15,7 @@ from pydantic import JsonValue
 from core.db.repositories import attempts
 from core.db.session import SessionScope
 from core.domain.job import Claim, EventKind, JobFailure, Progress
+from core.domain.job_lines import line
 from core.errors import Cancelled, ClaimLost, DatabaseUnavailable
 from core.explaining.keys import KeyRing
 
@@ -143,13 +144,12 @@ class JobContext:
         self._add(EventKind.METRIC, payload)
 
     def log(self, text: str, level: str = "info") -> None:
-        """Add a line to the job's log."""
-        with self._lock:
-            lines = sum(kind is EventKind.LOG for kind, _, _ in self._pending)
-            if lines >= MAX_LINES_A_WRITE:
-                self._lines_left_out += 1
-                return
-        self._add(EventKind.LOG, {"level": level.lower(), "text": text[:MAX_LINE_LENGTH]})
+        """Add a line of free text to the job's log."""
+        self._add_line({"level": level.lower(), "text": text[:MAX_LINE_LENGTH]})
+
+    def tell(self, kind: str, level: str = "info", **values: JsonValue) -> None:
+        """Add a line of a known kind, which pages put into the reader's words."""
+        self._add_line(line(kind, level, **values))
 
     def finished_items(self) -> dict[str, JsonValue]:
         """Results of the items that this or an earlier attempt has finished, by key."""
@@ -200,6 +200,14 @@ class JobContext:
         except ClaimLost:
             logger.info("The last events of job %d were not written: claim lost.", self.job_id)
 
+    def _add_line(self, payload: dict[str, JsonValue]) -> None:
+        with self._lock:
+            lines = sum(kind is EventKind.LOG for kind, _, _ in self._pending)
+            if lines >= MAX_LINES_A_WRITE:
+                self._lines_left_out += 1
+                return
+        self._add(EventKind.LOG, payload)
+
     def _add(self, kind: EventKind, payload: dict[str, JsonValue]) -> None:
         with self._lock:
             self._pending.append((kind, datetime.now(UTC), payload))
@@ -214,8 +222,7 @@ class JobContext:
         self._pending.clear()
         now = datetime.now(UTC)
         if self._lines_left_out:
-            text = f"{self._lines_left_out} more lines left out"
-            events.append((EventKind.LOG, now, {"level": "info", "text": text}))
+            events.append((EventKind.LOG, now, line("lines_left_out", n=self._lines_left_out)))
             self._lines_left_out = 0
         if self._progress is not None and self._progress != self._sent:
             events.append((EventKind.PROGRESS, now, asdict(self._progress)))

@@ -7,7 +7,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, Response
 from starlette.exceptions import HTTPException
 
-from app.web import i18n, middleware, render
+from app.web import i18n, middleware, render, words
 from app.web.i18n import gettext
 from core import errors
 
@@ -41,13 +41,19 @@ def respond(request: Request, error: Exception) -> Response:
 
 def _answer(request: Request, error: Exception) -> Response:
     status, message, hint = describe(error)
-    title = heading(status)
+    title, headline = heading(status), _headline(error)
     if render.is_partial(request):
-        context = {"title": title, "message": message, "hint": hint}
+        context = {"title": headline or title, "message": message, "hint": hint}
         body = render.fragment("errors/_toast.html", {"here": render.here(request), **context})
         return HTMLResponse(body, status, headers={"Vary": render.VARY})
     return render.page(
-        request, "errors/show.html", status=status, title=title, message=message, hint=hint
+        request,
+        "errors/show.html",
+        status=status,
+        title=title,
+        headline=headline,
+        message=message,
+        hint=hint,
     )
 
 
@@ -60,6 +66,13 @@ def describe(error: Exception) -> tuple[int, str, str]:
     if isinstance(error, HTTPException):
         return error.status_code, "", ""
     return 500, "", gettext("The server's log says more.")
+
+
+def _headline(error: Exception) -> str:
+    """What kind of failure it is in the reader's language, where its own sentence is English."""
+    if not isinstance(error, errors.SparsightError) or i18n.current.get() == i18n.DEFAULT:
+        return ""
+    return words.error_word(error.code)
 
 
 def status_of(error: errors.SparsightError) -> int:

@@ -2,15 +2,22 @@
 
 import json
 import re
+from collections.abc import Mapping
 from typing import assert_never
 
 from pydantic import JsonValue
 
 from app.services.harvest.estimate import Basis
-from app.web.i18n import gettext, percent, significant
+from app.web.i18n import gettext, number, percent, significant
 from core.domain.alignment import DemoPreferences, PreferenceSource, preference_name
 from core.domain.job import JobCard, JobState
+from core.domain.job_lines import SENTENCES
 
+_STARTS_WITH_BOS = re.compile(r"Each context starts with the BOS token (?P<token>.+)\.")
+_STARTS_WITH_EOS = re.compile(
+    r"The tokenizer has no BOS token; each context starts with its EOS token (?P<token>.+) "
+    r"instead\."
+)
 _HARVEST = re.compile(r"Harvest (?P<model>\S+) over (?P<corpus>.+)")
 _ALIGN = re.compile(r"Align (?P<model>\S+) with (?P<method>.+)")
 _TUNE = re.compile(r"Fine-tune (?P<model>\S+) on conversations")
@@ -186,8 +193,56 @@ def error_word(code: str) -> str:
         "runner_crashed": gettext("The process crashed"),
         "budget": gettext("The budget is used up"),
         "endpoint_stopped": gettext("The endpoint answers nothing more"),
+        "llm_unavailable": gettext("The endpoint does not answer"),
+        "answer_unparsable": gettext("An answer cannot be read"),
+        "external_error": gettext("Another service does not answer"),
+        "rate_limited": gettext("Too many requests"),
+        "permission_denied": gettext("This is not allowed"),
+        "input_error": gettext("Something in the request is wrong"),
+        "resource_error": gettext("This machine lacks something"),
+        "port_taken": gettext("The port is taken"),
+        "claim_lost": gettext("Another attempt has taken the job over"),
+        "paused": gettext("The job waits until somebody resumes it"),
         "llm_unsupported": gettext("The endpoint lacks an ability"),
     }.get(code, gettext("The job failed"))
+
+
+def log_text(text: str, kind: str | None, values: Mapping[str, JsonValue]) -> str:
+    """A line of a job's log in the reader's language; free text as it is.
+
+    >>> log_text("1,200 more lines left out", "lines_left_out", {"n": 1200})
+    '1,200 more lines left out'
+    """
+    found = SENTENCES.get(kind or "")
+    if found is None:
+        return text
+    try:
+        return gettext(found) % {name: _in_line(name, value) for name, value in values.items()}
+    except KeyError:  # a line of another version
+        return text
+
+
+def _in_line(name: str, value: JsonValue) -> str:
+    if name == "code":
+        return error_word(str(value))
+    return number(value) if isinstance(value, int) else str(value)
+
+
+def bos_rule(text: str) -> str:
+    """How a model's contexts start, as its harvest wrote it down."""
+    for pattern, sentence in (
+        (_STARTS_WITH_BOS, gettext("Each context starts with the BOS token %(token)s.")),
+        (
+            _STARTS_WITH_EOS,
+            gettext(
+                "The tokenizer has no BOS token; each context starts with its EOS token "
+                "%(token)s instead."
+            ),
+        ),
+    ):
+        if found := pattern.fullmatch(text):
+            return sentence % found.groupdict()
+    return text
 
 
 def data_name(source: PreferenceSource) -> str:

@@ -1,8 +1,11 @@
 """Read models of pages and of the REST API: complete, frozen, nothing lazy."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+
+from pydantic import JsonValue
 
 from core.domain.activation import Band, ContextActivations, FeatureStats, Histogram
 from core.domain.harvest import HarvestInfo
@@ -186,9 +189,17 @@ class Vocabulary:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogLine:
-    """One line of a job's log."""
+    """One line of a job's log.
+
+    Attributes:
+        text: the line in English.
+        line: its kind, by which pages translate it; None for free text.
+        values: what stands in a line of that kind.
+    """
 
     seq: int
     at: datetime
     level: str
     text: str
+    line: str | None = None
+    values: Mapping[str, JsonValue] = field(default_factory=dict)

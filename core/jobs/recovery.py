@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 from core.db.repositories import attempts, job_queue, jobs
 from core.db.session import SessionScope
 from core.domain.job import Claim, EventKind, JobFailure, JobState
+from core.domain.job_lines import line
 from core.errors import ClaimLost
 from core.jobs.engine import enqueue
 from core.jobs.owner import Owner
@@ -78,9 +79,8 @@ def recover(session: Session, claim: Claim, crash: Crash) -> JobState:
         error = JobFailure(code=cause.code, message=cause.message, hint=cause.hint)
         attempts.fail(session, claim, error)
         return JobState.FAILED
-    text = f"Attempt {claim.attempt} ended early ({crash.value.code}); trying again."
-    line = (EventKind.LOG, datetime.now(UTC), {"level": "warning", "text": text})
-    attempts.append_events(session, claim, [line])
+    told = line("attempt_ended_early", "warning", attempt=claim.attempt, code=crash.value.code)
+    attempts.append_events(session, claim, [(EventKind.LOG, datetime.now(UTC), told)])
     release(session, claim)
     return JobState.QUEUED
 

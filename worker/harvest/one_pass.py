@@ -66,7 +66,7 @@ class OnePass:
             self._run_shard(at, end)
             if end == self._n_contexts or self._checkpoints.due():
                 self._checkpoints.save(shard, next_context=end, states=self.states())
-            self._job.log(f"Shard {shard + 1:,} of {n_shards:,} done{self._speed()}.")
+            self._tell_shard(shard + 1, n_shards)
             yield range(at, end)
             at = end
 
@@ -78,10 +78,7 @@ class OnePass:
             accumulator.add_state(state)
         self._tokens_done = self._prepared.store.n_tokens_before(found.next_context)
         self._tokens_at_start = self._tokens_done
-        self._job.log(
-            f"Going on after context {found.next_context:,} of {self._n_contexts:,}, "
-            "where an earlier attempt got to."
-        )
+        self._job.tell("harvest_goes_on", context=found.next_context, n_contexts=self._n_contexts)
         return found.next_context
 
     def _run_shard(self, first: int, end: int) -> None:
@@ -116,10 +113,16 @@ class OnePass:
                 n_contexts=batch.n_tiles * self._spec.tile_contexts,
             )
 
-    def _speed(self) -> str:
+    def _tell_shard(self, shard: int, n_shards: int) -> None:
         seconds = time.monotonic() - self._began
         rate = (self._tokens_done - self._tokens_at_start) / max(seconds, 1e-9)
-        return f", {self._tokens_done:,} tokens so far, {rate:,.0f} tokens/s"
+        self._job.tell(
+            "harvest_shard",
+            shard=shard,
+            n_shards=n_shards,
+            n_tokens=self._tokens_done,
+            rate=round(rate),
+        )
 
 
 class _Batch:

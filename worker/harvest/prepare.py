@@ -82,9 +82,14 @@ def _load_model(spec: HarvestSpec, job: JobContext) -> LoadedModel:
             f"not {spec.context_size:,}.",
             hint="Choose a smaller context size.",
         )
-    job.log(
-        f"Model {spec.model_id}: {info.architecture}, {info.n_layers} layers of width "
-        f"{info.d_model}, {spec.dtype.value} on {loaded.device}. {info.bos_rule}"
+    job.tell(
+        "harvest_model",
+        model_id=spec.model_id,
+        architecture=info.architecture,
+        n_layers=info.n_layers,
+        d_model=info.d_model,
+        dtype=spec.dtype.value,
+        device=str(loaded.device),
     )
     return loaded
 
@@ -98,9 +103,12 @@ def _load_saes(spec: HarvestSpec, job: JobContext, loaded: LoadedModel) -> list[
         check_fits(sae, loaded)
         saes.append(sae)
         info = sae.info
-        job.log(
-            f"SAE {entry.sae_id}: {info.d_sae:,} features ({info.architecture}) "
-            f"on {info.hook_name}."
+        job.tell(
+            "harvest_sae",
+            sae_id=entry.sae_id,
+            d_sae=info.d_sae,
+            architecture=info.architecture,
+            hook_name=info.hook_name,
         )
     return saes
 
@@ -110,7 +118,7 @@ def _tokenised(spec: HarvestSpec, job: JobContext, loaded: LoadedModel) -> Corpu
     cutting = _cutting(spec, loaded)
     earlier = _earlier(job.finished_items().get("corpus"), cutting, job)
     if earlier is not None:
-        job.log("The tokenised corpus of the earlier attempt is whole and is used again.")
+        job.tell("harvest_corpus_kept")
         return earlier
     unlimited = spec.corpus.model_copy(update={"max_tokens": None})  # cut after tokenising
     corpus = open_corpus(unlimited, cache_dir=job.cache_dir, count_tokens=len)
@@ -124,9 +132,14 @@ def _tokenised(spec: HarvestSpec, job: JobContext, loaded: LoadedModel) -> Corpu
     store = write_corpus(corpus.documents(), cutting, job.work_dir / "corpus", on_batch=on_batch)
     job.finish_item("corpus", _FACTS.dump_json(store.facts).decode())
     facts = store.facts
-    job.log(
-        f"Corpus {corpus.name}: {facts.n_documents:,} documents, {facts.n_contexts:,} contexts "
-        f"of {spec.context_size}, {facts.n_tokens:,} tokens of which {facts.n_scored:,} count."
+    job.tell(
+        "harvest_corpus",
+        name=corpus.name,
+        n_documents=facts.n_documents,
+        n_contexts=facts.n_contexts,
+        context_size=spec.context_size,
+        n_tokens=facts.n_tokens,
+        n_scored=facts.n_scored,
     )
     return store
 

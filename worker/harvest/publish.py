@@ -70,7 +70,7 @@ def publish(
         )
     n_features = sum(sae.info.d_sae for sae in prepared.saes)
     rate = n_features / max(time.monotonic() - began, 1e-9)
-    job.log(f"Harvest {harvest_id}: {n_features:,} features written, {rate:,.0f} a second.")
+    job.tell("harvest_written", harvest_id=harvest_id, n_features=n_features, rate=round(rate))
     return harvest_id
 
 

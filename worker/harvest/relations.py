@@ -57,7 +57,7 @@ def _remembered(
         with memory_errors("comparing features"):
             arrays = _arrays(_compute(spec, prepared, prepared.saes[place], state))
         job.finish_item(key, save_arrays(path, arrays))
-        job.log(f"Neighbours and logit effects of {spec.saes[place].sae_id} are done.")
+        job.tell("harvest_neighbours", sae_id=spec.saes[place].sae_id)
     return _from_arrays(arrays)
 
 

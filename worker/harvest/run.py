@@ -40,7 +40,7 @@ def run_harvest(spec: HarvestSpec, job: JobContext) -> dict[str, JsonValue]:
             harvest_id = publish(spec, prepared, states, relations, job)
         else:
             harvest_id = existing
-            job.log(f"Harvest {existing} is this very harvest; it is used as it is.")
+            job.tell("harvest_known", harvest_id=existing)
     _clear(job.work_dir)
     facts = prepared.store.facts
     return {

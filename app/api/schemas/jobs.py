@@ -108,7 +108,16 @@ class LogLineBody(Schema):
     seq: int = Field(description="Number of its event.", examples=[12])
     at: datetime = Field(description="When.", examples=["2026-11-20T10:00:05Z"])
     level: str = Field(description="info, warning or error.", examples=["info"])
-    text: str = Field(description="What was said.", examples=["Loaded smollm2-135m-instruct."])
+    text: str = Field(
+        description="What was said, in English.", examples=["1,200 more lines left out"]
+    )
+    line: str | None = Field(
+        description="Kind of a line that programs know; null for free text.",
+        examples=["lines_left_out"],
+    )
+    values: dict[str, JsonValue] = Field(
+        description="What stands in a line of that kind.", examples=[{"n": 1_200}]
+    )
 
 
 class JobDetail(Schema):

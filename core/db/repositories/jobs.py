@@ -296,11 +296,10 @@ def _log(session: Session, job_id: int, last_seq: int) -> tuple[LogLine, ...]:
         .order_by(JobEvent.seq.desc())
         .limit(LOG_LINES_OF_PAGE)
     )
-    rows = [
-        LogLine(seq=row.seq, at=row.at, level=row.payload["level"], text=row.payload["text"])
-        for row in session.execute(query)
-    ]
-    return tuple(reversed(rows))
+    return tuple(
+        LogLine(seq=row.seq, at=row.at, **row.payload)
+        for row in reversed(session.execute(query).all())
+    )
 
 
 def _card(row: Any) -> JobCard:

@@ -17,6 +17,7 @@ PLACEHOLDER = re.compile(r"%\((\w+)\)[sd]")
 METHODS = [
     ("app/**.py", "python"),
     ("templates/**.html", "jinja2"),
+    ("core/domain/job_lines.py", "python"),
     ("core/domain/alignment.py", "app.web.spec_texts:extract"),
 ]
 OPTIONS = {

@@ -1,0 +1,64 @@
+"""Lines of a job's log as data: a kind and its values, put into words where they are read.
+
+A worker knows no reader's language. It stores which line it is with what stands in it, and the
+English text for programs and terminals; pages translate the sentence of the kind.
+"""
+
+from collections.abc import Mapping
+from typing import TypeVar
+
+from pydantic import JsonValue
+
+TextT = TypeVar("TextT", bound=str)
+
+
+def N_(text: TextT) -> TextT:  # noqa: N802 - the name by which catalogues find messages
+    """The text itself, marked as one that pages translate."""
+    return text
+
+
+SENTENCES: Mapping[str, str] = {
+    "attempt_ended_early": N_("Attempt %(attempt)s ended early (%(code)s); trying again."),
+    "lines_left_out": N_("%(n)s more lines left out"),
+    "harvest_model": N_(
+        "Model %(model_id)s: %(architecture)s, %(n_layers)s layers of width %(d_model)s, "
+        "%(dtype)s on %(device)s."
+    ),
+    "harvest_sae": N_("SAE %(sae_id)s: %(d_sae)s features (%(architecture)s) on %(hook_name)s."),
+    "harvest_corpus": N_(
+        "Corpus %(name)s: %(n_documents)s documents, %(n_contexts)s contexts of %(context_size)s, "
+        "%(n_tokens)s tokens of which %(n_scored)s count."
+    ),
+    "harvest_corpus_kept": N_(
+        "The tokenised corpus of the earlier attempt is whole and is used again."
+    ),
+    "harvest_goes_on": N_(
+        "Going on after context %(context)s of %(n_contexts)s, where an earlier attempt got to."
+    ),
+    "harvest_shard": N_(
+        "Shard %(shard)s of %(n_shards)s done, %(n_tokens)s tokens so far, %(rate)s tokens/s."
+    ),
+    "harvest_neighbours": N_("Neighbours and logit effects of %(sae_id)s are done."),
+    "harvest_known": N_("Harvest %(harvest_id)s is this very harvest; it is used as it is."),
+    "harvest_written": N_(
+        "Harvest %(harvest_id)s: %(n_features)s features written, %(rate)s a second."
+    ),
+}
+
+
+def line(kind: str, level: str = "info", /, **values: JsonValue) -> dict[str, JsonValue]:
+    """The event of a line of a known kind."""
+    return {"level": level, "text": sentence(kind, values), "line": kind, "values": values}
+
+
+def sentence(kind: str, values: Mapping[str, JsonValue]) -> str:
+    """A line in English.
+
+    >>> sentence("lines_left_out", {"n": 1200})
+    '1,200 more lines left out'
+    """
+    return SENTENCES[kind] % {name: _written(value) for name, value in values.items()}
+
+
+def _written(value: JsonValue) -> str:
+    return f"{value:,}" if isinstance(value, int) else str(value)
