@@ -28,6 +28,12 @@ router = APIRouter()
 
 SECTION = "tags"
 REJECTED_SHOWN = 200
+SAMPLES = {
+    "jsonl": '{"feature": "gemma-2-2b/12-gemmascope-res-16k/8437",\n "name": "apologies",'
+    '\n "note": "", "tags": ["tone", "语气"],\n "author": "Ann",'
+    '\n "changed_at": "2026-11-20T10:00:00+00:00"}',
+    "csv": 'feature,name,tags\ngemma-2-2b/12-gemmascope-res-16k/8437,apologies,"tone, 语气"',
+}
 
 
 @router.get("/tags")
@@ -212,6 +218,7 @@ def _import_page(
         "limit": files.MAX_FILE_BYTES,
         "existing_word": label_forms.existing_word,
         "choices": tuple(Existing),
+        "samples": SAMPLES,
     }
     return render.page(request, "label/import.html", section=SECTION, status=status, **context)
 
