@@ -200,12 +200,12 @@ def resampled_balanced_accuracy(
     labels: Bool[np.ndarray, " item"], predicted: Bool[np.ndarray, " item"], draws: Draws
 ) -> Float[np.ndarray, " resample"]:
     """Balanced accuracy of each resample; NaN where a class is missing."""
-
-    def share(hit: Bool[np.ndarray, " item"], of: Bool[np.ndarray, " item"]) -> np.ndarray:
-        total = of[draws].sum(axis=1)
-        return np.where(total > 0, (hit & of)[draws].sum(axis=1) / np.maximum(total, 1), np.nan)
-
-    return np.asarray((share(predicted, labels) + share(~predicted, ~labels)) / 2)
+    columns = (labels, labels & predicted, ~labels, ~labels & ~predicted)
+    sums = _times_drawn(draws) @ np.stack(columns, axis=1).astype(np.float64)
+    positive, found, negative, spared = sums.T
+    both = (positive > 0) & (negative > 0)
+    shares = found / np.maximum(positive, 1) + spared / np.maximum(negative, 1)
+    return np.asarray(np.where(both, shares / 2, np.nan))
 
 
 def resampled_auroc(
@@ -237,6 +237,14 @@ def resampled_pearson(
     flat = (spread_u <= _FLAT * uu) | (spread_v <= _FLAT * vv) | (uu == 0) | (vv == 0)
     spread = np.where(flat, 1.0, spread_u * spread_v)
     return np.where(flat, np.nan, np.clip((uv - su * sv / n) / np.sqrt(spread), -1.0, 1.0))
+
+
+def _times_drawn(draws: Draws) -> Float[np.ndarray, "resample item"]:
+    """How often each item is in each resample."""
+    n_resamples, n_items = draws.shape
+    places = draws + n_items * np.arange(n_resamples)[:, None]
+    counts = np.bincount(places.ravel(), minlength=n_resamples * n_items)
+    return counts.reshape(draws.shape).astype(np.float64)
 
 
 def _centred(values: Float[np.ndarray, " pos"]) -> Float[np.ndarray, " pos"]:

@@ -8,10 +8,11 @@ from core.autointerp.highlights import active_positions, marked_text
 from core.autointerp.lookup import explain_by_lookup
 from core.autointerp.records import (
     SPARSE_BELOW,
-    format_records,
+    format_scaled,
     max_activation,
-    nonzero_share,
     normalise_openai,
+    scaled_records,
+    scaled_share,
 )
 from core.autointerp.text import one_line, unused_delimiters, visible
 from core.autointerp.wording import (
@@ -178,10 +179,10 @@ def _token_turn(
 
 
 def _record_turn(words: Wording, number: int, records: Sequence[ActivationRecord]) -> str:
-    top = max_activation(records)
-    rows = format_records(records, max_activation=top)
-    repeated = 0 < nonzero_share(records, max_activation=top) < SPARSE_BELOW
-    sparse = format_records(records, max_activation=top, only_nonzero=True) if repeated else ""
+    numbers = scaled_records(records)
+    rows = format_scaled(records, numbers)
+    repeated = 0 < scaled_share(numbers) < SPARSE_BELOW
+    sparse = format_scaled(records, numbers, only_nonzero=True) if repeated else ""
     nonzero = words.fill("nonzero", records=sparse) if repeated else ""
     return words.fill("user", number=number, records=rows, nonzero=nonzero)
 

@@ -8,7 +8,7 @@ simulates when no endpoint is configured.
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import repeat
+from itertools import chain, repeat
 
 from core.autointerp.beliefs import Belief, certain
 from core.autointerp.records import SCALE_TOP
@@ -49,19 +49,20 @@ def build_lookup(records: Iterable[ActivationRecord]) -> TokenLookup:
     >>> table.predict(["a", "z"])
     (2.0, 1.0)
     """
+    kept = tuple(records)
     sums: dict[str, float] = defaultdict(float)
-    counts: Counter[str] = Counter()
-    for record in records:
-        counts.update(record.tokens)
-        if any(record.activations):  # most contexts are silent
-            for token, activation in zip(record.tokens, record.activations, strict=True):
-                sums[token] += activation
-    n = counts.total()
-    means = dict.fromkeys(counts, 0.0)
+    for record in kept:
+        if any(record.activations):  # most contexts are silent, and most tokens of the others
+            for place, activation in enumerate(record.activations):
+                if activation:
+                    sums[record.tokens[place]] += activation
+    every = tuple(chain.from_iterable(record.tokens for record in kept))
+    means = dict.fromkeys(every, 0.0)
+    counts = Counter(filter(sums.__contains__, every))  # all others have the mean 0
     means.update((token, total / counts[token]) for token, total in sums.items())
     return TokenLookup(
         means=means,
-        default=sum(sums.values()) / n if n else 0.0,
+        default=sum(sums.values()) / len(every) if every else 0.0,
     )
 
 

@@ -124,10 +124,30 @@ def format_records(
 
     Without ``max_activation`` the maximum of these records becomes 10, as in OpenAI's explainer.
     """
-    top = _top_of(records, max_activation)
+    numbers = scaled_records(records, max_activation=max_activation)
+    return format_scaled(records, numbers, only_nonzero=only_nonzero)
+
+
+def format_scaled(
+    records: Sequence[ActivationRecord],
+    numbers: Sequence[Sequence[int]],
+    *,
+    only_nonzero: bool = False,
+) -> str:
+    """As ``format_records``, with the numbers that ``scaled_records`` gave."""
+    pairs = zip(records, numbers, strict=True)
     return _blocks(
-        format_record(record, max_activation=top, only_nonzero=only_nonzero) for record in records
+        _rows(record.tokens, [*map(str, row)], show=_visible_token, only_nonzero=only_nonzero)
+        for record, row in pairs
     )
+
+
+def scaled_records(
+    records: Sequence[ActivationRecord], *, max_activation: float | None = None
+) -> list[tuple[int, ...]]:
+    """Each record's numbers 0–10; by default the largest activation of them all becomes 10."""
+    top = _top_of(records, max_activation)
+    return [normalise_openai(record.activations, max_activation=top) for record in records]
 
 
 def format_records_openai(
@@ -159,9 +179,13 @@ def nonzero_share(
     records: Sequence[ActivationRecord], *, max_activation: float | None = None
 ) -> float:
     """Share of all tokens whose number on the 0–10 scale is not 0; 0 without tokens."""
-    top = _top_of(records, max_activation)
-    numbers = [n for r in records for n in normalise_openai(r.activations, max_activation=top)]
-    return sum(n > 0 for n in numbers) / len(numbers) if numbers else 0.0
+    return scaled_share(scaled_records(records, max_activation=max_activation))
+
+
+def scaled_share(numbers: Sequence[Sequence[int]]) -> float:
+    """Share of numbers that are not 0; 0 without numbers."""
+    n = sum(map(len, numbers))
+    return (n - sum(row.count(0) for row in numbers)) / n if n else 0.0
 
 
 def is_sparse(records: Sequence[ActivationRecord], *, max_activation: float | None = None) -> bool:

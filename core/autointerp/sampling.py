@@ -69,11 +69,16 @@ class Specimen:
 
     Attributes:
         context_index: names the context in its harvest.
+        peak: the largest activation; 0 without tokens.
     """
 
     context_index: int
     band: Band
     record: ActivationRecord = field(repr=False)
+    peak: float = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "peak", max(self.record.activations, default=0.0))
 
     @property
     def text(self) -> str:
@@ -83,7 +88,7 @@ class Specimen:
     @property
     def firing(self) -> bool:
         """Whether any activation is positive."""
-        return max(self.record.activations, default=0.0) > 0
+        return self.peak > 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -207,7 +212,7 @@ def plain_text(tokens: tuple[str, ...]) -> str:
 
 
 def _strength(specimen: Specimen) -> float:
-    return max(0.0, max(specimen.record.activations, default=0.0))
+    return max(0.0, specimen.peak)
 
 
 def _even_over_bands(

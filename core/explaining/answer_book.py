@@ -2,13 +2,14 @@
 
 Threads read and write in batches, so that the event loop never waits for the database and a
 hundred answers cost little more than one. An answer can be read back as soon as it was put. It is
-committed within GATHER_SECONDS and the time of one write: an answer alone in its transaction would
-cost more processor than its request, and whatever waits here, a crash loses no more than the
-answers that are on their way at that moment anyway.
+committed at once, or, when answers come so fast that a write has just begun, EVERY_SECONDS after
+it with all that came meanwhile: a transaction each would cost more processor than the requests
+themselves. A crash loses what waits here, as it loses the answers that are on their way.
 """
 
 import asyncio
 import threading
+import time
 from collections.abc import Iterable, Sequence
 
 from core.db.repositories import answers
@@ -16,7 +17,7 @@ from core.db.session import SessionScope
 from core.errors import SparsightError
 from core.llm.ledger import Ledger, LedgerRow
 
-GATHER_SECONDS = 0.02
+EVERY_SECONDS = 0.02  # least time from one write's begin to the next
 _LINGER_SECONDS = 0.005  # questions of one plan, and of plans made together, are looked up together
 
 _Rows = list[tuple[int | None, LedgerRow]]
@@ -111,9 +112,11 @@ class AnswerBook:
             return answers.get_replies(session, keys)
 
     def _write_often(self) -> None:
+        began = 0.0
         while not self._closing.is_set():
             self._more.wait()
-            self._closing.wait(GATHER_SECONDS)
+            self._closing.wait(max(0.0, began + EVERY_SECONDS - time.monotonic()))
+            began = time.monotonic()
             self._more.clear()
             self._write()
         self._write()

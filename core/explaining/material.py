@@ -75,8 +75,12 @@ class StoredFeatures:
         for number, band, here in zip(
             numbers, bands, pairwise(rows.nnz_offsets.tolist()), strict=True
         ):
+            text = self.contexts[number]
+            if here[0] == here[1]:
+                yield self.texts.silent(number, _BANDS[band], text)
+                continue
             part = slice(*here)
-            record = self.contexts[number].record(rows.positions[part], rows.values[part])
+            record = text.record(rows.positions[part], rows.values[part])
             yield Specimen(context_index=number, band=_BANDS[band], record=record)
 
 

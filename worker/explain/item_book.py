@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import TypeVar
 
-from pydantic import JsonValue
-
 from core.db.repositories import attempts, explanations, scores
 from core.db.repositories.explanations import NewExplanation
 from core.db.repositories.scores import NewScore
@@ -110,27 +108,20 @@ class ItemBook:
     def _write(self, batch: dict[str, Made]) -> None:
         failed = {key: made for key, made in batch.items() if isinstance(made, JobFailure)}
         with self._job.scope() as session:
-            attempts.finish_items(session, self._job.claim, _results(session, batch))
+            _store(session, batch)
+            attempts.finish_items(session, self._job.claim, batch.keys() - failed.keys())
             for key, failure in failed.items():
                 attempts.fail_item(session, self._job.claim, key=key, error=failure)
         self._on_written(len(batch))
 
 
-def _results(session: Session, batch: dict[str, Made]) -> dict[str, JsonValue]:
-    """Store what was made; the result of each item by key."""
+def _store(session: Session, batch: dict[str, Made]) -> None:
     made = batch.values()
-    explained = explanations.add_items(session, _only(made, NewExplanation))
-    scored = scores.add_items(session, _only(made, NewScore))
-    results: dict[str, JsonValue] = {
-        **{key: {"explanation_id": made_id} for key, made_id in explained.items()},
-        **{key: {"score_id": made_id} for key, made_id in scored.items()},
-    }
-    for key, chosen in batch.items():
-        if isinstance(chosen, Chosen):
-            for explanation_id, choice in chosen.choices:
-                explanations.set_choice(session, explanation_id, choice)
-            results[key] = {"chosen_of": len(chosen.choices)}
-    return results
+    explanations.add_items(session, _only(made, NewExplanation))
+    scores.add_items(session, _only(made, NewScore))
+    for chosen in _only(made, Chosen):
+        for explanation_id, choice in chosen.choices:
+            explanations.set_choice(session, explanation_id, choice)
 
 
 def _only(made: Iterable[Made], kind: type[T]) -> list[T]:

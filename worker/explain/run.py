@@ -43,6 +43,7 @@ from core.explaining.strangers import Candidate, Strangers
 from core.llm.budget import Limits
 from worker.explain.item_book import Chosen, ItemBook, Made
 from worker.explain.materials import Materials
+from worker.explain.rare_collections import rare_collections
 from worker.explain.score_item import ScoreItem, check_unseen, score_items
 from worker.explain.side_by_side import side_by_side
 from worker.progress import JobContext
@@ -72,7 +73,8 @@ def run_explain(spec: ExplainSpec, job: JobContext) -> dict[str, JsonValue]:
     book = AnswerBook(job.open_scope, job_id=job.job_id)
     try:
         run = ExplainRun(spec, job)
-        asyncio.run(run.work(book))
+        with rare_collections():
+            asyncio.run(run.work(book))
     finally:
         book.close()
     return {**_result(job, run), "seconds": round(time.monotonic() - began, 1)}

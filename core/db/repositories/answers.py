@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from sqlalchemy import ARRAY, Text, bindparam, func, select
+from sqlalchemy import ARRAY, Text, any_, bindparam, func, select
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Session
 
@@ -21,6 +21,9 @@ _COLUMNS = (
     *("attempts", "seconds", "cost", "price_version", "code", "request_id", "from_cache"),
 )
 _ARRAYS = [func.unnest(bindparam(name, type_=ARRAY(Text))) for name in ("keys", "texts")]
+_GET = select(LlmAnswer.key, LlmAnswer.reply).where(
+    LlmAnswer.key == any_(bindparam("keys", type_=ARRAY(Text)))
+)
 _PUT = (
     upsert(plain_table(LlmAnswer))
     .from_select(["key", "reply"], select(*_ARRAYS))
@@ -30,8 +33,8 @@ _PUT = (
 
 def get_replies(session: Session, keys: Sequence[str]) -> dict[str, str]:
     """The stored texts of these keys; keys without one are absent."""
-    query = select(LlmAnswer.key, LlmAnswer.reply).where(LlmAnswer.key.in_(keys))
-    return {row.key: row.reply for row in session.execute(query)} if keys else {}
+    rows = session.connection().execute(_GET, {"keys": list(keys)})
+    return {row.key: row.reply for row in rows}
 
 
 def put_replies(session: Session, replies: Mapping[str, str]) -> None:

@@ -4,7 +4,7 @@ Every write is fenced: it changes nothing and raises ClaimLost unless the job's 
 attempt's own.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import datetime
@@ -22,7 +22,9 @@ from core.db.session import SessionScope
 from core.domain.job import Claim, EventKind, JobFailure, JobState
 from core.errors import ClaimLost
 
-_ITEM = upsert(plain_table(JobItem)).values(state="done", error_code=None, finished_at=func.now())
+_ITEM = upsert(plain_table(JobItem)).values(
+    state="done", result=None, error_code=None, finished_at=func.now()
+)
 _FINISH = _ITEM.on_conflict_do_update(
     index_elements=["job_id", "key"],
     set_={name: _ITEM.excluded[name] for name in ("state", "result", "error_code", "finished_at")},
@@ -135,15 +137,14 @@ def finish_item(session: Session, claim: Claim, *, key: str, result: JsonValue) 
     _put_item(session, claim, key=key, state="done", result=result)
 
 
-def finish_items(session: Session, claim: Claim, results: Mapping[str, JsonValue]) -> None:
-    """Record many finished items by key, as finish_item does each."""
-    if not results:
+def finish_items(session: Session, claim: Claim, keys: Collection[str]) -> None:
+    """Record many finished items that have no result of their own, as finish_item does each."""
+    if not keys:
         return
     mine = update(Job).where(*_mine(claim)).values(crashes=0).returning(Job.id)
     if session.execute(mine).scalar_one_or_none() is None:
         raise _lost(claim)
-    rows = [{"job_id": claim.job_id, "key": key, "result": r} for key, r in results.items()]
-    session.connection().execute(_FINISH, rows)
+    session.connection().execute(_FINISH, [{"job_id": claim.job_id, "key": key} for key in keys])
 
 
 def fail_item(session: Session, claim: Claim, *, key: str, error: JobFailure) -> None:

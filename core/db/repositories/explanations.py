@@ -48,7 +48,8 @@ _CARD = (
 _INSERT = insert(plain_table(_ROW))
 _ADD = _INSERT.on_conflict_do_update(
     index_elements=["job_id", "item_key"], set_={"item_key": _INSERT.excluded.item_key}
-).returning(_ROW.id, _ROW.item_key)
+).returning(_ROW.id)
+_ADD_ITEMS = _INSERT.on_conflict_do_nothing(index_elements=["job_id", "item_key"])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,12 +79,10 @@ def add(session: Session, made: NewExplanation) -> int:
     return made_id
 
 
-def add_items(session: Session, made: Sequence[NewExplanation]) -> dict[str, int]:
-    """Ids by key of many items of one job, in one statement; each item is added once."""
-    if not made:
-        return {}
-    rows = session.connection().execute(_ADD, [_values(one) for one in made])
-    return {row.item_key: row.id for row in rows}
+def add_items(session: Session, made: Sequence[NewExplanation]) -> None:
+    """Many items of one job at once; each item is added once."""
+    if made:
+        session.connection().execute(_ADD_ITEMS, [_values(one) for one in made])
 
 
 def edit(

@@ -34,6 +34,8 @@ from core.domain.views_explain import (
 )
 from core.errors import NotFound
 
+_LEVEL = 3  # a third of the default's time for a sixth more bytes
+
 Examples = tuple[SimulatedExample, ...] | tuple[JudgedExample, ...]
 
 _ROW = ExplanationScore
@@ -47,7 +49,8 @@ _CARD = (
 _INSERT = insert(plain_table(_ROW))
 _ADD = _INSERT.on_conflict_do_update(
     index_elements=["job_id", "item_key"], set_={"item_key": _INSERT.excluded.item_key}
-).returning(_ROW.id, _ROW.item_key)
+).returning(_ROW.id)
+_ADD_ITEMS = _INSERT.on_conflict_do_nothing(index_elements=["job_id", "item_key"])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,12 +76,10 @@ def add(session: Session, made: NewScore) -> int:
     return made_id
 
 
-def add_items(session: Session, made: Sequence[NewScore]) -> dict[str, int]:
-    """Ids by key of many items of one job, in one statement; each item is added once."""
-    if not made:
-        return {}
-    rows = session.connection().execute(_ADD, [_values(one) for one in made])
-    return {row.item_key: row.id for row in rows}
+def add_items(session: Session, made: Sequence[NewScore]) -> None:
+    """Many items of one job at once; each item is added once."""
+    if made:
+        session.connection().execute(_ADD_ITEMS, [_values(one) for one in made])
 
 
 def cards_of(session: Session, explanation_ids: Sequence[int]) -> dict[int, tuple[ScoreCard, ...]]:
@@ -227,7 +228,7 @@ def _values(made: NewScore) -> dict[str, Any]:
 
 def _pack(kind: ScoreKind, examples: Sequence[SimulatedExample | JudgedExample]) -> bytes:
     adapter: TypeAdapter[Any] = _SIMULATED if kind is ScoreKind.SIMULATION else _JUDGED
-    return zlib.compress(adapter.dump_json(tuple(examples)))
+    return zlib.compress(adapter.dump_json(tuple(examples)), _LEVEL)
 
 
 def _card(row: AnyRow) -> ScoreCard:

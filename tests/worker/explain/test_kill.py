@@ -64,6 +64,13 @@ def runner_of(worker) -> int:
     return pid
 
 
+def kill(pid: int) -> None:
+    """End a process at once, and wait until what it had sent has arrived."""
+    os.kill(pid, signal.SIGKILL)
+    wait_for(lambda: not psutil.pid_exists(pid), what="the runner's end")
+    time.sleep(0.1)  # far less than another runner takes to start
+
+
 def assert_paid_once(server, kills) -> None:
     """A request is repeated only if its answer was on its way, or just in, at a kill."""
     bodies = asked(server)
@@ -101,7 +108,7 @@ def test_a_killed_runner_is_started_again_and_repeats_no_paid_call(
     with worker_process(database_url, tmp_path, runner=RUNNER) as worker:
         for n in (14, 90):
             wait_for(partial(has_asked, server, n), what=f"{n} requests")
-            os.kill(runner_of(worker), signal.SIGKILL)
+            kill(runner_of(worker))
             kills.append(len(asked(server)))
             attempt = len(kills) + 1
             wait_for(partial(is_at, session_scope, job_id, attempt), what="a start")
