@@ -145,10 +145,11 @@ class Plot {
       const stroke = () => this.colours[line];
       if (smooth) {
         found.push({ stroke, width: 1, alpha: RAW_ALPHA, spanGaps: true, points: { show: false } });
-        found.push({ stroke, width: 1.75, spanGaps: true, points: { show: false } });
-      } else {
-        const points = { show: (plot, series) => dots && few(plot.data[series]), size: 5, fill: stroke, stroke };
+        const points = { show: (plot, series) => lone(plot.data[series]), size: 5, fill: stroke, stroke };
         found.push({ stroke, width: 1.75, spanGaps: true, points });
+      } else {
+        const show = (plot, series) => lone(plot.data[series]) || (dots && few(plot.data[series]));
+        found.push({ stroke, width: 1.75, spanGaps: true, points: { show, size: 5, fill: stroke, stroke } });
       }
     });
     return found;
@@ -232,6 +233,11 @@ function room(_, low, high) {
   if (low !== high) return uPlot.rangeNum(low, high, 0.1, true);
   const around = Math.abs(low) * 0.1 || 0.5;
   return [low === 0 ? 0 : low - around, low + around * (low === 0 ? 2 : 1)];
+}
+
+/** Whether a column holds one number only, which no line shows. */
+function lone(column) {
+  return column.reduce((count, value) => count + (value !== null && value !== undefined), 0) === 1;
 }
 
 function few(column) {

@@ -98,7 +98,10 @@ def make_constraint(
             hint="Take the features of this SAE, not of a wider one.",
         )
     if entry.k > encoder.d_sae:
-        raise Invalid(f"k = {entry.k} is more than the {encoder.d_sae} features of {entry.sae_id}.")
+        raise Invalid(
+            f"k = {entry.k} is more than the {encoder.d_sae} features of {entry.sae_id}.",
+            hint=f"Choose k from 1 to {encoder.d_sae}.",
+        )
     return Constraint(
         sae_id=entry.sae_id,
         hook_name=hook_name,
