@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from core.domain.job_lines import SENTENCES
 from core.errors import DiskFull, DownloadFailed, Invalid
 
 logger = logging.getLogger(__name__)
@@ -131,7 +132,8 @@ def pip_arguments(package: PinnedPackage) -> list[str]:
 
 
 def _pip_download(package: PinnedPackage, folder: Path) -> Path:
-    logger.info("Fetching %s %s from the package index", package.name, package.version)
+    facts = {"package": package.name, "version": package.version}
+    logger.info(SENTENCES["package_fetched"], facts)
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--quiet"]
     command += ["--disable-pip-version-check", "--dest", str(folder), *pip_arguments(package)]
     # pip runs an sdist's build script to read its metadata: it must check the hash before that.

@@ -15,7 +15,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
@@ -25,6 +25,7 @@ from pydantic import BaseModel, ConfigDict, JsonValue, SecretStr
 from core.db.repositories import attempts, jobs
 from core.db.session import SessionScope, make_engine, session_scope
 from core.domain.job import Claim, JobFailure, JobSpec, parse_spec
+from core.domain.job_lines import KINDS
 from core.errors import (
     Cancelled,
     ClaimLost,
@@ -74,14 +75,25 @@ class JobLog(logging.Handler):
         self._job = job
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Add one line; a lost claim is found by the job itself."""
+        """Add one line, of its kind if it has one; a lost claim is found by the job itself."""
+        kind = KINDS.get(str(record.msg))
         try:
-            self._job.log(without_secrets(record.getMessage()), level=record.levelname)
+            if kind is not None and isinstance(record.args, Mapping):
+                self._job.tell(kind, record.levelname.lower(), **_plain(record.args))
+            else:
+                self._job.log(without_secrets(record.getMessage()), level=record.levelname)
         except (ClaimLost, DatabaseUnavailable):
             self.handleError(record)
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
         """Stay silent: the line is on stderr too."""
+
+
+def _plain(values: Mapping[str, object]) -> dict[str, JsonValue]:
+    return {
+        name: value if isinstance(value, int) else without_secrets(str(value))
+        for name, value in values.items()
+    }
 
 
 def main(handler: Handler = run_job) -> int:

@@ -19,6 +19,7 @@ def N_(text: TextT) -> TextT:  # noqa: N802 - the name by which catalogues find 
 
 SENTENCES: Mapping[str, str] = {
     "attempt_ended_early": N_("Attempt %(attempt)s ended early (%(code)s); trying again."),
+    "package_fetched": N_("Fetching %(package)s %(version)s from the package index"),
     "lines_left_out": N_("%(n)s more lines left out"),
     "harvest_model": N_(
         "Model %(model_id)s: %(architecture)s, %(n_layers)s layers of width %(d_model)s, "
@@ -44,6 +45,9 @@ SENTENCES: Mapping[str, str] = {
         "Harvest %(harvest_id)s: %(n_features)s features written, %(rate)s a second."
     ),
 }
+
+
+KINDS: Mapping[str, str] = {text: kind for kind, text in SENTENCES.items()}
 
 
 def line(kind: str, level: str = "info", /, **values: JsonValue) -> dict[str, JsonValue]:

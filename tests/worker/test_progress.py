@@ -1,5 +1,6 @@
 """What a handler sees of its job."""
 
+import logging
 import threading
 import time
 
@@ -7,11 +8,13 @@ import pytest
 
 from core.db.repositories import attempts, jobs
 from core.domain.job import EventKind, JobFailure
+from core.domain.job_lines import SENTENCES
 from core.errors import Cancelled, ClaimLost
 from core.jobs import control
 from core.jobs.recovery import release
 from tests.support.jobs import card_of, claimed_job, job_spec
 from worker.progress import MAX_LINES_A_WRITE, RateMeter
+from worker.runner import JobLog
 
 
 class Clock:
@@ -87,6 +90,21 @@ def test_a_flood_of_lines_is_counted_and_not_stored(session_scope, tmp_path):
         log = jobs.get_job(session, job.job_id).log
     assert len(log) <= MAX_LINES_A_WRITE + 10
     assert log[-1].text.endswith("more lines left out")
+    assert log[-1].line == "lines_left_out"
+
+
+def test_a_known_line_is_stored_with_its_kind_and_values(session_scope, tmp_path):
+    said = logging.getLogger("worker.packages.test")
+    facts = {"package": "nltk", "version": "3.9.1"}
+    with claimed_job(session_scope, job_spec(), tmp_path) as job:
+        handler = JobLog(job)
+        for text, values in ((SENTENCES["package_fetched"], facts), ("%(package)s is old", facts)):
+            handler.emit(said.makeRecord(said.name, logging.INFO, "", 0, text, (values,), None))
+    with session_scope() as session:
+        known, free = jobs.get_job(session, job.job_id).log
+    assert (known.line, known.values) == ("package_fetched", facts)
+    assert known.text == "Fetching nltk 3.9.1 from the package index"
+    assert (free.line, free.text) == (None, "nltk is old")
 
 
 def test_metrics_are_events_with_their_step(session_scope, tmp_path):

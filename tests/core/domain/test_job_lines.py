@@ -8,7 +8,7 @@ import pytest
 from core.domain.job_lines import SENTENCES, line
 
 ROOT = Path(__file__).parents[3]
-CALL = re.compile(r"\b(?:tell|line)\(\s*\"(\w+)\"")
+CALL = re.compile(r"(?:\b(?:tell|line)\(\s*|\bSENTENCES\[)\"(\w+)\"")
 
 
 def test_kinds_in_code_are_those_of_the_sentences():
