@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Protocol, runtime_checkable
 
+import aiohttp
 import httpx2
 import openai
 
@@ -27,7 +28,7 @@ from core.llm.endpoint import Endpoint
 from core.llm.gate import Gate
 from core.llm.ledger import Ledger, LedgerRow
 from core.llm.prices import NO_PRICES, PriceTable, estimate
-from core.llm.transport import slim_client
+from core.llm.transport import http_client
 from core.llm.trouble import LASTING, Trouble, trouble_of
 from core.llm.wire import (
     chat_body,
@@ -110,7 +111,7 @@ class LlmClient:
             api_key=key.get_secret_value() if key else _NO_KEY,
             timeout=endpoint.timeout_seconds,
             max_retries=0,
-            http_client=slim_client(endpoint.base_url),
+            http_client=http_client(endpoint),
         )
 
     async def __aenter__(self) -> "LlmClient":
@@ -225,9 +226,10 @@ class LlmClient:
     ) -> Outcome[Reply] | Trouble:
         """One request: a reply, an answer that holds none, or a trouble."""
         try:
-            response = await self._post(path, body)
+            async with asyncio.timeout(self.endpoint.timeout_seconds):
+                response = await self._post(path, body)
             answer, request_id = json.loads(response.content), _request_id(response)
-        except (openai.OpenAIError, ValueError) as error:
+        except (openai.OpenAIError, aiohttp.ClientError, TimeoutError, ValueError) as error:
             return trouble_of(error)
         match request:
             case ChatRequest():

@@ -3,9 +3,11 @@
 import re
 from dataclasses import dataclass
 
+import aiohttp
 import openai
 
 from core.domain.explanation import Failure, FailureCode
+from core.llm.transport import was_refused
 
 _PASSING = frozenset(
     {
@@ -53,16 +55,23 @@ class Trouble:
         return Failure(code=self.code, message=self.message)
 
 
-def trouble_of(error: openai.OpenAIError | ValueError) -> Trouble:
+_NO_CONNECTION = Trouble(code=FailureCode.CONNECTION, message="The connection failed or broke.")
+
+
+def trouble_of(
+    error: openai.OpenAIError | aiohttp.ClientError | TimeoutError | ValueError,
+) -> Trouble:
     """The class of an error that the client library raised.
 
     A ``ValueError`` is a body that is not JSON: the server broke off or something stands between.
     """
     match error:
-        case openai.APITimeoutError():
+        case openai.APITimeoutError() if was_refused(error):
+            return _NO_CONNECTION
+        case TimeoutError() | openai.APITimeoutError():
             return Trouble(code=FailureCode.TIMEOUT, message="The server took too long.")
-        case openai.APIConnectionError():
-            return Trouble(code=FailureCode.CONNECTION, message="The connection failed or broke.")
+        case openai.APIConnectionError() | aiohttp.ClientError():
+            return _NO_CONNECTION
         case openai.APIStatusError():
             return _by_status(error)
         case _:
