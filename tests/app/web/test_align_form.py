@@ -17,7 +17,9 @@ from core.domain.alignment import (
     LoraSpec,
     Method,
     StoredPreferences,
+    TagSource,
     TrainingSpec,
+    Treated,
 )
 from core.domain.model import ModelKind, ModelSource
 from core.domain.sae import SaeKind, SaeSource
@@ -41,6 +43,11 @@ def constraints(draw):
         others=others,
         held=tuple(HeldFeature(feature=f, weight=w) for f, w in held.items()),
         free=tuple(sorted(free)),
+        tags=tuple(
+            TagSource(tag=tag, treatment=treated, features=tuple(sorted(named)))
+            for tag, treated, named in (("tone", Treated.HELD, held), ("语气", Treated.FREE, free))
+            if named and draw(st.booleans())
+        ),
     )
 
 
@@ -165,3 +172,13 @@ def test_removing_a_row_moves_the_others_up():
     left = named.without_row(1)
     assert left.n_saes == 2
     assert [left.text(f"constraint.{row}.sae_id") for row in range(2)] == ["0-x", "2-x"]
+
+
+def test_a_feature_that_leaves_a_list_leaves_its_tag():
+    source = TagSource(tag="tone", treatment=Treated.HELD, features=(3, 7))
+    at = "constraint.0"
+    typed = {f"{at}.held": "3, 9", f"{at}.from_tags": align_features.written_sources([source])}
+    (left,) = align_features.sources(typed, 0)
+    assert left.features == (3,)
+    assert align_features.sources(typed | {f"{at}.held": "9"}, 0) == ()
+    assert align_features.sources(typed | {f"{at}.from_tags": "{broken"}, 0) == ()

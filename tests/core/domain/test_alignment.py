@@ -4,8 +4,20 @@ import pytest
 from pydantic import ValidationError
 
 from core.domain.align_preset import list_align_presets, load_align_preset
-from core.domain.alignment import AlignSpec, Method, OptimizerName, SftSpec
+from core.domain.alignment import (
+    AlignSpec,
+    ConstraintSae,
+    HeldFeature,
+    Method,
+    OptimizerName,
+    SftSpec,
+    TagSource,
+    Treated,
+)
+from core.domain.sae import SaeKind, SaeSource
 from core.errors import Invalid, NotFound
+
+SOURCE = SaeSource(kind=SaeKind.FOLDER, location="here")
 
 
 @pytest.mark.parametrize("name", list_align_presets())
@@ -65,3 +77,19 @@ def test_only_tdpo_needs_the_reference_model_while_it_trains():
     assert isinstance(spec, AlignSpec)
     online = {m for m in Method if spec.model_copy(update={"method": m}).needs_online_reference}
     assert online == {Method.TDPO1, Method.TDPO2}
+
+
+def test_settings_without_tags_look_as_they_did_before_there_were_tags():
+    entry = ConstraintSae(sae_id="1-a", source=SOURCE, held=(HeldFeature(feature=3),))
+    assert "tags" not in entry.model_dump(mode="json")
+    assert "tags" not in entry.model_dump_json()
+
+
+def test_a_tag_names_only_features_that_are_treated_so():
+    source = TagSource(tag="tone", treatment=Treated.HELD, features=(3,))
+    entry = ConstraintSae(
+        sae_id="1-a", source=SOURCE, held=(HeldFeature(feature=3),), tags=(source,)
+    )
+    assert ConstraintSae.model_validate_json(entry.model_dump_json()) == entry
+    with pytest.raises(ValidationError, match="tone is not held"):
+        ConstraintSae(sae_id="1-a", source=SOURCE, free=(3,), tags=(source,))

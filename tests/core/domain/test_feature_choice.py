@@ -2,7 +2,7 @@
 
 import pytest
 
-from core.domain.alignment import ConstraintSae
+from core.domain.alignment import ConstraintSae, TagSource, Treated
 from core.domain.feature_choice import Side, foremost, with_chosen
 from core.domain.sae import SaeKind, SaeSource
 from core.domain.views_align import ContrastRow
@@ -76,3 +76,19 @@ def test_the_foremost_of_a_contrast_are_taken_by_side_and_size():
     assert foremost(rows, 10, side=Side.CHOSEN) == (2, 0, 4)
     assert foremost(rows, 10, side=Side.REJECTED) == (1,)
     assert foremost(rows, 2, side=Side.BOTH) == (1, 2)
+
+
+def test_tags_keep_only_features_that_are_still_treated_so():
+    first = with_chosen(
+        entry(),
+        held=[3, 7],
+        tags=[TagSource(tag="tone", treatment=Treated.HELD, features=(3, 7))],
+    )
+    assert [(one.tag, one.features) for one in first.tags] == [("tone", (3, 7))]
+    second = with_chosen(
+        first,
+        free=[7, 9],
+        tags=[TagSource(tag="calm", treatment=Treated.FREE, features=(7, 9))],
+    )
+    assert [(one.tag, one.features) for one in second.tags] == [("tone", (3,)), ("calm", (7, 9))]
+    assert [one.tag for one in with_chosen(second, free=[3]).tags] == ["calm"]

@@ -2,8 +2,11 @@
 
 import json
 
+from core.domain.ids import FeatureId
+from core.domain.label import Label, LabelText
 from core.interchange.neuronpedia import (
     activations,
+    explanation,
     feature_json,
     neuron,
     source_set,
@@ -88,3 +91,16 @@ def test_the_feature_json_carries_its_activations_and_an_index_as_text():
 
 def test_a_source_without_a_dash_is_its_own_set():
     assert source_set("neurons") == "neurons"
+
+
+def test_a_label_is_an_explanation_lists_and_a_comment():
+    feature = FeatureId(model_id="m", sae_id="12-res-1k__l0-9", index=2)
+    text = LabelText(name="rivers", note="also lakes", tags=("water", "语气"))
+    label = Label(feature=feature, text=text, author="Ann", version=3, changed_at=None)
+    body = feature_json(living_page(), WORDS, label)
+    assert [one["description"] for one in body["explanations"]] == ["rivers"]
+    assert [one["list"]["name"] for one in body["lists"]] == ["water", "语气"]
+    assert body["comments"] == [{"text": "also lakes", "user": {"name": "Ann"}}]
+    line = explanation(label)
+    assert (line["index"], line["description"]) == ("2", "rivers")
+    assert len(line["id"]) == 25
