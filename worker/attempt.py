@@ -117,17 +117,17 @@ class Runner:
                 stdin.close()
 
     def _set_deadline(self, grace: float) -> None:
-        if self._deadline is None:
-            self._deadline = time.monotonic() + grace
+        """The earliest of the deadlines counts: a worker that ends waits less than a person."""
+        deadline = time.monotonic() + grace
+        self._deadline = deadline if self._deadline is None else min(self._deadline, deadline)
 
     async def _renew_often(self) -> None:
         while True:
             asked_at = time.monotonic()
             try:
                 if await asyncio.to_thread(_renew, self._station.scope, self._claim):
-                    self._set_deadline(
-                        self._station.timing.grace
-                    )  # the job sees the request by itself
+                    # The job sees the request by itself.
+                    self._set_deadline(self._station.timing.patience)
                 self._renewed = asked_at
                 self._send(b".")
             except ClaimLost:

@@ -13,7 +13,9 @@ class Timing:
     Attributes:
         heartbeat: between two signs of life of a worker.
         fence: without renewal after which a worker, or its runner by itself, stops the job.
-        grace: between asking a job to stop and killing it.
+        grace: between asking a job to stop, since its worker ends, and killing it.
+        patience: between a person's wish to stop a job and killing it: a step of training on
+            several devices and its checkpoint fit in.
         stall: without a sign of life after which a worker counts as dead.
         reap: between two looks for dead workers; a whole number below 60.
         poll: between two looks at a queue when no notification comes.
@@ -22,6 +24,7 @@ class Timing:
     heartbeat: float = 3.0
     fence: float = 8.0
     grace: float = 8.0
+    patience: float = 120.0
     stall: float = 24.0
     reap: int = 4
     poll: float = 2.0

@@ -9,7 +9,7 @@ from core.log import configure_logging
 from core.settings import Settings
 from worker.main import parse_queues, serve
 
-QUICK = Timing(heartbeat=0.5, fence=4.0, grace=2.0, stall=7.0, reap=2, poll=0.5)
+QUICK = Timing(heartbeat=0.5, fence=4.0, grace=2.0, patience=2.0, stall=7.0, reap=2, poll=0.5)
 
 if __name__ == "__main__":
     url, data_dir, queues, module = sys.argv[1:]

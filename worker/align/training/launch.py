@@ -13,7 +13,7 @@ from accelerate import Accelerator
 
 from core.errors import SparsightError
 
-GRACE_SECONDS = 60.0  # from SIGTERM to SIGKILL: a step and its checkpoint
+GRACE_SECONDS = 100.0  # from SIGTERM to SIGKILL: a step and its checkpoint
 POLL_SECONDS = 0.5
 
 

@@ -110,9 +110,12 @@ def train(
         watcher.step(0, loop.evaluation(evaluate, 0))
     while step < loop.total:
         if loop.agree(watcher.stop_requested()):
-            loop.save(step)
+            if step:  # before the first step there is nothing to keep, not even moments
+                loop.save(step)
             raise Cancelled("The run was asked to stop; its state is saved.")
-        values = loop.step(step)
+        values = loop.step(step, interrupted=watcher.stop_requested)
+        if values is None:
+            continue
         step += 1
         if step % spec.eval_every == 0 or step == loop.total:
             values |= loop.evaluation(evaluate, step)
@@ -121,6 +124,14 @@ def train(
         if step % spec.save_every == 0 or step == loop.total:
             loop.save(step)
     return Trained(policy=loop.policy, steps=step)
+
+
+class _GivenUpError(Exception):
+    """A step was given up between two micro-batches."""
+
+
+def _never() -> bool:
+    return False
 
 
 class Loop:
@@ -190,18 +201,34 @@ class Loop:
             _finite(value, f"{name.removeprefix('eval_')} of the evaluation", step)
         return values | {"eval_runtime": time.monotonic() - started}
 
-    def step(self, step: int) -> dict[str, float]:
-        """One optimiser step; its numbers."""
-        return self.step_on(items_of_step(step, len(self._objective), self._spec), step)
+    def step(
+        self, step: int, *, interrupted: Callable[[], bool] = _never
+    ) -> dict[str, float] | None:
+        """One optimiser step; its numbers, or None where it was given up half-way.
 
-    def step_on(self, items: Sequence[int], step: int) -> dict[str, float]:
+        A process that trains alone asks between micro-batches whether to go on: a step may take
+        minutes, and what it has added up is worth nothing before its end. Several processes stop
+        at a step's boundary, where they agree.
+        """
+        items = items_of_step(step, len(self._objective), self._spec)
+        if self._accelerator.num_processes > 1:
+            return self.step_on(items, step)
+        try:
+            return self.step_on(items, step, interrupted=interrupted)
+        except _GivenUpError:
+            self._optimizer.zero_grad(set_to_none=True)
+            return None
+
+    def step_on(
+        self, items: Sequence[int], step: int, *, interrupted: Callable[[], bool] = _never
+    ) -> dict[str, float]:
         """One optimiser step on given items, with the learning rate of step ``step``."""
         started = time.monotonic()
         self.policy.train()
         rate = learning_rate(self._spec.optimizer, step=step, total=self.total)
         set_learning_rate(self._optimizer, rate)
         with memory_errors("training"):
-            sums = self._accumulate(items)
+            sums = self._accumulate(items, interrupted)
             loss, *_ = [_finite(sums.mean(name), name, step + 1) for name in sums.names]
             limit = self._spec.optimizer.max_grad_norm or math.inf
             norm = _finite(clip_gradients(self.policy, limit), "gradient", step + 1)
@@ -217,7 +244,7 @@ class Loop:
             "peak_memory_bytes": float(peak_memory_bytes(self._accelerator.device)),
         }
 
-    def _accumulate(self, items: Sequence[int]) -> "WeightedSums":
+    def _accumulate(self, items: Sequence[int], interrupted: Callable[[], bool]) -> "WeightedSums":
         total = sum(self._objective.weight(i) for i in items)
         passes = list(
             deal(
@@ -229,6 +256,8 @@ class Loop:
         )
         sums = WeightedSums(self._accelerator)
         for number, (indices, counts) in enumerate(passes):
+            if number and interrupted():
+                raise _GivenUpError
             last = number == len(passes) - 1
             with nullcontext() if last else gradients_kept_apart(self.policy, self._accelerator):
                 found = self._objective.read(self.policy, indices, training=True)

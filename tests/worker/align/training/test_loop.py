@@ -110,6 +110,31 @@ def test_a_resumed_run_equals_an_uninterrupted_one(reference_run, tmp_path, stop
         assert torch.equal(value, weights(tmp_path / "run")[name])
 
 
+class StopsWithin(Recorder):
+    """Asks to stop in the middle of a step, once."""
+
+    def __init__(self, asked: int) -> None:
+        super().__init__()
+        self._left = asked
+
+    def stop_requested(self) -> bool:
+        self._left -= 1
+        return self._left < 0
+
+
+@pytest.mark.parametrize("asked", [2, 6])
+def test_a_step_that_is_given_up_half_way_is_done_anew(tmp_path, asked):
+    spec = tiny_spec({"micro_batch_size": 1})
+    run_tiny(spec, tmp_path / "whole")
+    sink = StopsWithin(asked)
+    with pytest.raises(Cancelled):
+        run_tiny(spec, tmp_path / "cut", sink=sink)
+    written = read_metrics(tmp_path / "cut" / "metrics.jsonl")
+    assert len(written) < 4
+    run_tiny(spec, tmp_path / "cut")
+    assert trajectory(tmp_path / "cut") == trajectory(tmp_path / "whole")
+
+
 def test_a_crash_between_checkpoints_repeats_steps_but_writes_none_twice(reference_run, tmp_path):
     class Crash(Recorder):
         def stop_requested(self) -> bool:
