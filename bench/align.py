@@ -383,7 +383,7 @@ def _world(name: str, root: Path) -> World:
         pad_id=0,
         device=CPU,
         shards=missing_shards(plan),
-        after_shard=lambda _n: None,
+        after_batch=lambda _n: None,
     )
     model.requires_grad_(True)
     cache = ReferenceCache(plan, constraints)

@@ -310,7 +310,7 @@ def _grow(
     if not missing:
         stage.observer.log("The reference cache of an earlier run is used.")
 
-    def after_shard(n_pairs: int) -> None:
+    def after_batch(n_pairs: int) -> None:
         nonlocal done
         done += n_pairs * stage.accelerator.num_processes
         stage.observer.progress(done=min(done, total), total=total, phase="reference")
@@ -326,7 +326,7 @@ def _grow(
         pad_id=pad_id,
         device=stage.accelerator.device,
         shards=missing[stage.accelerator.process_index :: stage.accelerator.num_processes],
-        after_shard=after_shard,
+        after_batch=after_batch,
     )
     stage.accelerator.wait_for_everyone()
 

@@ -134,9 +134,12 @@ def build_reference(
     pad_id: int,
     device: torch.device,
     shards: Sequence[int],
-    after_shard: Callable[[int], None],
+    after_batch: Callable[[int], None],
 ) -> None:
-    """Compute given shards of every part that lacks them; ``after_shard`` may raise to stop."""
+    """Compute given shards of every part that lacks them.
+
+    ``after_batch`` is told the pairs of each batch and may raise to stop; whole shards are kept.
+    """
     for shard in shards:
         start = shard * plan.shard_pairs
         members = pairs[start : start + plan.shard_pairs]
@@ -144,8 +147,9 @@ def build_reference(
         found = _Shard(lacking)
         for batch in _batches(members, batch_pairs):
             found.add(*_read(policy, batch, lacking, pad_id=pad_id, device=device))
-        found.save(plan, shard)
-        after_shard(len(members))
+            if len(found) == len(members):
+                found.save(plan, shard)
+            after_batch(len(batch))
 
 
 class ReferenceCache:
@@ -239,6 +243,10 @@ class _Shard:
     def __init__(self, constraints: Sequence[Constraint]) -> None:
         self._logps: list[Float[Tensor, "pair 2"]] = []
         self._rows: dict[str, list[Float[Tensor, " d_sae"]]] = {c.sae_id: [] for c in constraints}
+
+    def __len__(self) -> int:
+        """Pairs so far."""
+        return sum(map(len, self._logps))
 
     def add(self, reading: Reading, means: Mapping[str, Float[Tensor, "batch d_sae"]]) -> None:
         summed = reading.logps.summed.cpu()

@@ -70,7 +70,7 @@ class World:
             pad_id=0,
             device=CPU,
             shards=missing_shards(self.plan) if shards is None else shards,
-            after_shard=after,
+            after_batch=after,
         )
 
     @property
@@ -130,11 +130,16 @@ def test_the_last_short_shard_is_there(world):
 def test_a_stopped_build_goes_on_after_its_last_whole_shard(tmp_path):
     world = World(tmp_path)
 
-    def stop(_n: int) -> None:
-        raise Cancelled("Stop.")
+    told: list[int] = []
+
+    def stop(n_pairs: int) -> None:
+        told.append(n_pairs)
+        if sum(told) > 4:  # within the second shard
+            raise Cancelled("Stop.")
 
     with pytest.raises(Cancelled):
         world.build(after=stop)
+    assert told == [3, 1, 3]
     assert missing_shards(world.plan) == [1, 2]
     first = world.plan.logps / "000000.safetensors"
     written = first.stat().st_mtime_ns
