@@ -1,5 +1,6 @@
 """A run is set up on its page: filled, checked, written as a file, submitted exactly."""
 
+import html
 import json
 import re
 import tomllib
@@ -10,7 +11,8 @@ from pydantic import JsonValue
 from app.services.align import launch as align_launch
 from app.services.align import offers as align_offers
 from app.services.explain import explanations
-from app.web import align_form
+from app.services.labels import tags
+from app.web import align_features, align_form
 from core.db.repositories import attempts, jobs
 from core.domain.align_check import CheckItem, CheckReport, Estimate
 from core.domain.align_preset import list_align_presets, load_align_preset
@@ -38,7 +40,7 @@ def fields_of(text):
         if name is None or (kind and kind[1] in {"radio", "checkbox"} and " checked" not in tag):
             continue
         value = re.search(r'value="([^"]*)"', tag)
-        found[name[1]] = value[1] if value else ""
+        found[name[1]] = html.unescape(value[1]) if value else ""
     for name, body in re.findall(
         r'<select[^>]* name="([^"]+)"[^>]*>(.*?)</select>', form, re.DOTALL
     ):
@@ -362,6 +364,35 @@ def test_words_and_contrasts_that_find_nothing_are_told_at_their_field(client, s
     answer = client.post("/align/new", data=fields | {"action": "find.0.held"})
     assert answer.status_code == 422
     assert 'id="problem-constraint-0-find-words"' in answer.text
+
+
+def test_a_tag_is_held_with_a_weight_and_named_in_the_settings(client, scope, sample):
+    with scope() as session:
+        tags.tag_features(
+            session, model_id=MODEL_ID, sae_id=SAE_ID, indices=[3, 5], add=["tone"], author="Ann"
+        )
+    ids = f"feature={MODEL_ID}/{SAE_ID}/5&feature={MODEL_ID}/{SAE_ID}/9"
+    fields = fields_of(client.get(f"/align/new?preset=demo&treat=held&{ids}").text)
+    fields |= {"constraint.0.tag.name": "tone", "constraint.0.tag.weight": "2,5"}
+    answer = client.post("/align/new", data=fields | {"action": "tag.0.held"})
+    assert answer.status_code == 200
+    found = fields_of(answer.text)
+    assert found["constraint.0.held"] == "9, 3:2.5, 5:2.5"
+    with scope() as session:
+        offers = align_offers.list_offers(session)
+    (entry,) = align_features.values(found, range(1), offers)
+    assert entry["tags"] == [{"tag": "tone", "treatment": "held", "features": [3, 5]}]
+    freed = fields_of(client.post("/align/new", data=found | {"action": "tag.0.free"}).text)
+    assert (freed["constraint.0.held"], freed["constraint.0.free"]) == ("9", "3, 5")
+    assert '"free"' in freed["constraint.0.from_tags"]
+    light = client.post(
+        "/align/new",
+        data=fields | {"constraint.0.tag.weight": "0.5", "action": "tag.0.held"},
+    )
+    assert light.status_code == 422
+    assert "Write 1 or more." in light.text
+    gone = fields | {"constraint.0.tag.name": "gone", "action": "tag.0.held"}
+    assert "bears the tag" in client.post("/align/new", data=gone).text
 
 
 def test_a_run_can_start_from_the_settings_of_another(client, own_fields):
