@@ -63,8 +63,16 @@ def simulator(
     *,
     language: Language = Language.EN,
     mode: SimulationMode | None = None,
+    table: TokenTable | None = None,
 ) -> Simulator:
     """The best simulator that an endpoint can be, or the one of the mode that is asked for.
+
+    Args:
+        client: asks the endpoint.
+        capabilities: what it can do.
+        language: of the prompts.
+        mode: None takes the best.
+        table: token ids of that client; share it between simulators, since they ask for the same.
 
     Raises:
         LlmUnsupported: the endpoint cannot simulate, or not in this mode.
@@ -77,7 +85,8 @@ def simulator(
         )
     chosen = mode or capabilities.modes[0]
     by_ids = chosen is SimulationMode.ALL_AT_ONCE and capabilities.tokenizer
-    table = TokenTable(client) if by_ids else None
+    if table is None or not by_ids:
+        table = TokenTable(client) if by_ids else None
     setting = SimulatorSetting(
         mode=chosen,
         language=language,

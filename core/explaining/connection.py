@@ -16,7 +16,7 @@ from core.llm.client import ClientParts, LlmClient
 from core.llm.context import ContextWindow
 from core.llm.endpoint import Endpoint, TokensField
 from core.llm.prices import NO_PRICES, Price, PriceTable
-from core.llm.tokenizer import tokenise
+from core.llm.tokenizer import TokenTable, tokenise
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,12 +25,14 @@ class Connection:
 
     Attributes:
         prices: version names the endpoint and its prices.
+        table: token ids of its model, for all its simulations.
     """
 
     endpoint_id: int
     client: LlmClient
     capabilities: Capabilities
     prices: PriceTable
+    table: TokenTable
 
 
 def read_endpoint(
@@ -135,7 +137,13 @@ class Connections:
             await client.close()
             raise
         client.context = context_window(client, found)
-        return Connection(endpoint_id=endpoint_id, client=client, capabilities=found, prices=prices)
+        return Connection(
+            endpoint_id=endpoint_id,
+            client=client,
+            capabilities=found,
+            prices=prices,
+            table=TokenTable(client),
+        )
 
     async def _probe(self, endpoint_id: int, card: EndpointCard, client: LlmClient) -> Capabilities:
         self._on_probe(card.name)

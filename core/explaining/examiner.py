@@ -75,6 +75,7 @@ def simulator_of(setting: ScorerSetting, connection: Connection) -> inquiry.Simu
         connection.capabilities,
         language=Language(setting.language),
         mode=setting.mode,
+        table=connection.table,
     )
 
 

@@ -73,3 +73,18 @@ def test_what_was_paid_for_is_not_asked_again(scope, planted, server, tmp_path):
     asked = server.log.count("completions")
     assert anyio.run(watch)[-1] is LiveKind.SCORED
     assert server.log.count("completions") == asked
+
+
+def test_tokens_are_asked_for_once_and_not_for_every_context(scope, planted, server, tmp_path):
+    endpoint = store_endpoint(scope, server)
+
+    async def watch(index):
+        spec = spec_of(endpoint, features=ListedFeatures(indices=(index,)))
+        return [step.kind async for step in explain_live(scope, key_ring(tmp_path), spec)]
+
+    assert anyio.run(watch, 0)[-1] is LiveKind.SCORED
+    texts = [body["prompt"] for body in server.log.bodies if "content" in body]
+    assert len(texts) - len(set(texts)) <= 5  # the probe asks some of them too
+    asked = server.log.count("/tokenize")
+    assert anyio.run(watch, 2)[-1] is LiveKind.SCORED
+    assert server.log.count("/tokenize") - asked < asked / 3  # another feature, the same words
