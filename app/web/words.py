@@ -223,8 +223,9 @@ def log_text(text: str, kind: str | None, values: Mapping[str, JsonValue]) -> st
 
 
 def _in_line(name: str, value: JsonValue) -> str:
-    if name == "code":
-        return error_word(str(value))
+    translated = {"code": error_word, "phase": phase_word, "unit": unit_word}.get(name)
+    if translated is not None:
+        return translated(str(value))
     return number(value) if isinstance(value, int) else str(value)
 
 

@@ -21,6 +21,9 @@ SENTENCES: Mapping[str, str] = {
     "attempt_ended_early": N_("Attempt %(attempt)s ended early (%(code)s); trying again."),
     "package_fetched": N_("Fetching %(package)s %(version)s from the package index"),
     "lines_left_out": N_("%(n)s more lines left out"),
+    "rows_fetched": N_("%(n_rows)s rows of %(data)s were fetched."),
+    "endpoint_probed": N_("Finding out what %(endpoint)s can do."),
+    "explain_round": N_("%(phase)s: %(n)s %(unit)s to make, %(n_done)s done before."),
     "harvest_model": N_(
         "Model %(model_id)s: %(architecture)s, %(n_layers)s layers of width %(d_model)s, "
         "%(dtype)s on %(device)s."

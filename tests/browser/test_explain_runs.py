@@ -82,7 +82,7 @@ def test_from_an_endpoint_to_scores(page: Page, planted, server, worker):
     expect(page.locator("#totals")).to_contain_text("of 500 allowed")
     expect(page.locator("#scores")).to_contain_text("balanced accuracy")
     expect(page.locator("#scores .strip")).to_have_count(2)
-    expect(page.locator("#log")).to_contain_text("Scoring: 4 scores to make.")
+    expect(page.locator("#log")).to_contain_text("scoring: 4 scores to make")
     expect(page.locator("#failures")).to_contain_text("Nothing has failed.")
     page.get_by_role("link", name="Explanations").first.click()
     expect(page.locator("#runs tbody tr")).to_have_count(1)

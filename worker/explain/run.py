@@ -279,8 +279,7 @@ class ExplainRun:
         waiting = [item for item in items if item.key not in self._finished]
         counter = _Counter(self.job, self._purse, phase=phase, unit=unit, total=len(items))
         counter.add(len(items) - len(waiting))
-        before = f", {counter.done} done before" if counter.done else ""
-        self.job.log(f"{phase.capitalize()}: {len(waiting)} {unit} to make{before}.")
+        self.job.tell("explain_round", phase=phase, n=len(waiting), unit=unit, n_done=counter.done)
         async with ItemBook(self.job, on_written=counter.add) as book:
 
             async def one(item: T) -> None:
@@ -355,7 +354,7 @@ def _connections(job: JobContext, book: AnswerBook, purse: Purse) -> Connections
         keys=job.keys,
         book=book,
         purse=purse,
-        on_probe=lambda name: job.log(f"Finding out what {name} can do."),
+        on_probe=lambda name: job.tell("endpoint_probed", endpoint=name),
     )
 
 

@@ -31,7 +31,7 @@ def run_fetch(spec: FetchSpec, job: JobContext) -> dict[str, JsonValue]:
     with new_folder(place) as partial:
         for name, split in _parts(spec.data):
             n_rows += _write(spec.data, split, partial / f"{name}.jsonl", job)
-    job.log(f"{n_rows} rows of {spec.data.name} were fetched.")
+    job.tell("rows_fetched", n_rows=n_rows, data=spec.data.name)
     result: dict[str, JsonValue] = {"upload": spec.upload, "n_rows": n_rows}
     if spec.save_as:
         result["set_id"] = _save(spec, place, job)
