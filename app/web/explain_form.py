@@ -78,8 +78,16 @@ class ExplainForm:
             "endpoint_id": _endpoint(self.by),
             "styles": list(self.styles),
             "language": self.language,
+            "choose_best": self.chooses,
             **{name: self.typed[name] for name in ("n_records", "n_samples", "temperature")},
         }
+
+    @property
+    def chooses(self) -> bool:
+        """Whether of several samples the best is found: where an endpoint can test them."""
+        tested = _endpoint(self.judge) is not None or "embedding" in self.kinds
+        several = (_number(self.typed["n_samples"]) or 1) > 1
+        return several and not self.offline and self.judge != NOBODY and tested
 
     def scorer(self, card: ExplanationCard | None) -> dict[str, object] | None:
         """Settings of the scorer; None when nobody scores."""

@@ -7,6 +7,7 @@ shows in the scores.
 import json
 import math
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -190,3 +191,16 @@ class ScriptedModel:
 def words(text: str) -> list[str]:
     """A text cut as the planted contexts are."""
     return re.findall(r" ?[A-Za-z]+| ?[0-9]+|[^\w\s]", text)
+
+
+class Wavering(ScriptedModel):
+    """Explains wrongly first, then rightly, then wrongly again."""
+
+    def __init__(self, rules):
+        super().__init__(rules)
+        self.asked: Counter[str] = Counter()
+
+    def explain(self, prompt):
+        right = super().explain(prompt)
+        self.asked[right] += 1
+        return right if self.asked[right] == 2 else f"the smell of cheese {self.asked[right]}"

@@ -34,8 +34,8 @@ _STREAM: dict[str, Any] = {
     "content": {
         "text/event-stream": {
             "example": 'event: failed\ndata: {"kind":"failed","messages":[],"explanation":null,'
-            '"test":null,"score":null,"code":"refusal","message":"The model refused to answer.",'
-            '"hint":""}\n\n'
+            '"samples":[],"test":null,"score":null,"code":"refusal",'
+            '"message":"The model refused to answer.","hint":""}\n\n'
         }
     },
 }
@@ -103,8 +103,8 @@ async def explain_feature(
 ) -> AsyncIterator[ServerSentEvent]:
     """Explains and scores one feature at once, as server-sent events.
 
-    The event's name is the step's kind: asked, explained, testing, scored or failed. After the
-    last step an event named `end` comes and the stream ends.
+    The event's name is the step's kind: asked, explained, choosing, chosen, testing, scored or
+    failed. After the last step an event named `end` comes and the stream ends.
     """
     async for step in explain_live.explain_live(resources.scope, resources.keys, spec):
         yield ServerSentEvent(data=LiveStepBody.of(step), event=step.kind.value)

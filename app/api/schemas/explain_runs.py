@@ -133,8 +133,11 @@ class LiveStepBody(Schema):
     explanation: ExplanationBody | None = Field(
         description="When explained, tested or scored: of what."
     )
+    samples: list[ExplanationBody] = Field(
+        description="When chosen: the samples of one prompt, the best first."
+    )
     test: ScoreKind | None = Field(
-        description="When a test begins: its kind.", examples=["simulation"]
+        description="When a test or a comparison begins: its kind.", examples=["simulation"]
     )
     score: ScoreBody | None = Field(description="When scored.")
     code: str = Field(description="When failed: kind of failure.", examples=[""])
@@ -149,6 +152,7 @@ class LiveStepBody(Schema):
             kind=step.kind,
             messages=MessageBody.all_of(step.messages),
             explanation=None if explained is None else ExplanationBody.of(explained),
+            samples=[ExplanationBody.of(card) for card in step.samples],
             test=step.test,
             score=None if step.score is None else ScoreBody.of(step.score),
             code=step.code,

@@ -208,7 +208,9 @@ def _doing(step: LiveStep | None) -> str:
         return gettext("reading contexts")
     if step.kind is LiveKind.ASKED:
         return gettext("waiting for an answer")
-    if step.test is not None:
+    if step.kind is LiveKind.CHOOSING:
+        return gettext("comparing explanations")
+    if step.kind is LiveKind.TESTING and step.test is not None:
         return gettext("testing: %(kind)s") % {"kind": explain_words.kind_word(step.test)}
     return gettext("working")
 

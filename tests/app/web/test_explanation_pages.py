@@ -157,6 +157,16 @@ def test_with_a_script_steps_come_one_by_one(client, endpoint):
     assert all("data-running" in message for message in messages[:-1])
 
 
+def test_of_several_samples_the_page_says_which_were_tried_and_which_was_chosen(client, endpoint):
+    said = client.post(f"{BASE}/1/explain", data=form_of(endpoint, n_samples="2")).text
+    kinds = re.findall(r'<article class="step (\w+)"', said)
+    assert kinds == ["asked", "explained", "asked", "explained", "chosen", "scored"]
+    words = text_of(said)
+    assert "2 explanations compared · simulation · 10 calibration contexts" in words
+    assert words.count("chosen") == 1
+    assert '<li class="best"><b class="num">' in said
+
+
 def test_the_stream_speaks_the_reader_s_language(client, endpoint):
     client.cookies.set("lang", "zh_CN")
     answer = client.post(f"{BASE}/2/explain/live", data=OFFLINE)

@@ -2,7 +2,6 @@
 
 import json
 import threading
-from collections import Counter
 
 import pytest
 from pydantic import SecretStr
@@ -31,7 +30,7 @@ from tests.support.explain_runs import attempt, key_ring, spec_of, store_endpoin
 from tests.support.llm_server import Fault, LlmServer, serving
 from tests.support.planted import RULES
 from tests.support.planted_harvest import DEAD, NAMES, feature, publish_planted
-from tests.support.scripted_model import ScriptedModel, words
+from tests.support.scripted_model import ScriptedModel, Wavering, words
 from worker.handlers import run_job
 from worker.runner import Setup, run_attempt
 
@@ -396,19 +395,6 @@ class Embedder(ScriptedModel):
             return text == name or any(a > 0 for a in rule(words(text)))
 
         return [0.1 + near(name, rule) for name, rule in self.rules.items()]
-
-
-class Wavering(ScriptedModel):
-    """Explains wrongly first, then rightly, then wrongly again."""
-
-    def __init__(self, rules):
-        super().__init__(rules)
-        self.asked: Counter[str] = Counter()
-
-    def explain(self, prompt):
-        right = super().explain(prompt)
-        self.asked[right] += 1
-        return right if self.asked[right] == 2 else f"the smell of cheese {self.asked[right]}"
 
 
 def test_of_several_samples_the_best_on_calibration_contexts_is_scored_and_the_choice_kept(

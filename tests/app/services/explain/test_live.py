@@ -7,12 +7,13 @@ import pytest
 
 from app.services.explain.live import LiveKind, explain_live
 from core.db.repositories import explanations
-from core.domain.explain_job import ListedFeatures
+from core.domain.explain_job import ExplainerSetting, ListedFeatures, ScorerSetting
+from core.domain.explanation import SimulationMode
 from tests.support.explain_runs import key_ring, spec_of, store_endpoint
 from tests.support.llm_server import LlmServer, serving
 from tests.support.planted import RULES
-from tests.support.planted_harvest import feature, publish_planted
-from tests.support.scripted_model import ScriptedModel
+from tests.support.planted_harvest import NAMES, feature, publish_planted
+from tests.support.scripted_model import ScriptedModel, Wavering
 
 
 @pytest.fixture(scope="module")
@@ -88,3 +89,35 @@ def test_tokens_are_asked_for_once_and_not_for_every_context(scope, planted, ser
     asked = server.log.count("/tokenize")
     assert anyio.run(watch, 2)[-1] is LiveKind.SCORED
     assert server.log.count("/tokenize") - asked < asked / 3  # another feature, the same words
+
+
+def test_of_several_samples_the_best_is_chosen_as_in_runs_and_it_alone_is_scored(
+    scope, planted, tmp_path
+):
+    with serving(LlmServer(Wavering(RULES), without=["/tokenize"])) as wavering:
+        endpoint = store_endpoint(scope, wavering, concurrency=1)
+        spec = spec_of(
+            endpoint,
+            features=ListedFeatures(indices=(0,)),
+            explainer=ExplainerSetting(endpoint_id=endpoint, n_samples=3, choose_best=True),
+            scorer=ScorerSetting(endpoint_id=endpoint, mode=SimulationMode.SCHEMA),
+        )
+
+        async def watch():
+            return [step async for step in explain_live(scope, key_ring(tmp_path), spec)]
+
+        steps = anyio.run(watch)
+    kinds = [step.kind for step in steps]
+    asked = [LiveKind.ASKED, LiveKind.EXPLAINED] * 3
+    assert kinds == [
+        *asked,
+        LiveKind.CHOOSING,
+        LiveKind.CHOSEN,
+        LiveKind.TESTING,
+        LiveKind.SCORED,
+    ]
+    best, *others = steps[7].samples
+    assert best.explanation.text == NAMES[0]
+    assert [card.choice.rank for card in (best, *others)] == [1, 2, 3]
+    assert best.choice.value > 0.9 > max(card.choice.value or 0.0 for card in others)
+    assert steps[-1].explanation.explanation_id == best.explanation_id
