@@ -18,6 +18,8 @@ from core.errors import DiskFull
 
 _DIGEST = "sha256"  # in the header of a file of tensors
 _FULL = {errno.ENOSPC, errno.EDQUOT}
+# How safetensors and torch's C++ writers tell of it; a short write is all that torch notices.
+_FULL_WORDS = ("No space left", "file write failed", "iostream error", "unexpected pos")
 
 
 @contextmanager
@@ -30,7 +32,7 @@ def disk_errors(path: Path) -> Iterator[None]:
             raise
         raise _full(path) from error
     except (SafetensorError, RuntimeError) as error:
-        if "No space left" not in str(error) and "file write failed" not in str(error):
+        if not any(words in str(error) for words in _FULL_WORDS):
             raise
         raise _full(path) from error
 

@@ -1,6 +1,7 @@
 """Metric files: each step once, whole after a crash, the same numbers in every format."""
 
 import csv
+from pathlib import Path
 
 import pytest
 import torch
@@ -60,6 +61,13 @@ def test_a_full_disk_is_told_in_our_words(tmp_path):
         raise OSError(28, "No space left on device")
     with pytest.raises(PermissionError), disk_errors(tmp_path / "m.jsonl"):
         raise PermissionError(13, "no")
+
+
+@pytest.mark.parametrize("size", [10, 100_000])
+def test_a_full_disk_under_torch_s_own_writer_is_told_too(size):
+    full = Path("/dev/full")
+    with pytest.raises(DiskFull, match="disk is full"), disk_errors(full):
+        torch.save({"moments": torch.zeros(size)}, full)
 
 
 def test_a_folder_appears_whole_or_not_at_all(tmp_path):
