@@ -99,7 +99,7 @@ def test_a_stopped_run_goes_on_and_asks_nothing_twice(page: Page, planted, serve
     page.locator("[name='features.by']").select_option("all")
     page.locator("[name='scorer.mode']").select_option("schema")
     page.get_by_role("button", name="Start the run").click()
-    expect(page.locator("#log")).to_contain_text("Scoring", timeout=WORK_MS)
+    expect(page.locator("#log")).to_contain_text("scoring", timeout=WORK_MS)
     page.get_by_role("button", name="Stop").click()
     expect(page.locator(".toast")).to_contain_text("The run stops")
     expect(page.locator("#status .pill")).to_contain_text("cancelled", timeout=WORK_MS)
