@@ -9,7 +9,7 @@ import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 from urllib.request import urlopen
 
 from playwright.sync_api import Browser, sync_playwright
@@ -61,7 +61,7 @@ def ask(address: str, path: str, **query: object) -> dict[str, object]:
 def pages(address: str) -> dict[str, str]:
     """Paths of the pages by a name; those of features only where something was harvested."""
     found = {"home": "/", "jobs": "/jobs", "new-harvest": "/jobs/new", "missing": "/jobs/999999"}
-    found |= BEFORE_A_RUN | run_pages(address)
+    found |= BEFORE_A_RUN | run_pages(address) | label_pages(address)
     models = ask(address, "/models").get("models")
     for model in models if isinstance(models, list) else []:
         model_id = model["model_id"]
@@ -82,6 +82,27 @@ def pages(address: str) -> dict[str, str]:
                     "raw": f"{base}/{feature}?view=raw",
                 }
             )
+    return found
+
+
+def label_pages(address: str) -> dict[str, str]:
+    """Paths of the pages of tags and labels; of the first tag where there is one."""
+    found = {"tags": "/tags", "import-labels": "/labels/import"}
+    there = ask(address, "/tags").get("tags")
+    names = [tag["name"] for tag in there] if isinstance(there, list) else []
+    labelled = ask(address, "/labels", limit=1).get("labels")
+    if names and isinstance(labelled, list):
+        feature = labelled[0]["feature"]
+        base = feature.rpartition("/")[0]
+        tag = quote(names[0], safe="")
+        found |= {
+            "tag": f"/tags/{tag}",
+            "tagged": f"/{base}?tags={tag}",
+            "tag-all": f"/{base}/tag?tags={tag}",
+            "label": f"/{feature}/label",
+            "label-edit": f"/{feature}/label/edit",
+            "new-run-of-a-tag": f"/align/new?tag={tag}&sae={base}&treat=held",
+        }
     return found
 
 

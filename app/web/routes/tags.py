@@ -42,7 +42,7 @@ def list_tags(request: Request, session: SessionDep) -> Response:
     return _tags_page(request, session)
 
 
-@router.get("/tags/names")
+@router.get("/labels/names")
 def tag_names(request: Request, session: SessionDep, model: str = "", sae: str = "") -> Response:
     """Names of tags for a field to complete, as a fragment."""
     found = tags.list_tags(session, model_id=model or None, sae_id=sae or None)

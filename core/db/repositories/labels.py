@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 
-from sqlalchemy import ColumnElement, Text, and_, exists, func, literal, or_, select, tuple_, update
+from sqlalchemy import ColumnElement, Text, and_, exists, func, literal, or_, select, update
 from sqlalchemy import delete as delete_rows
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.orm import Session
@@ -62,24 +62,41 @@ def of_features(
 
 
 def list_labels(session: Session, query: LabelQuery) -> tuple[Label, ...]:
-    """Labels that say something, by model, SAE and index."""
-    place = (LabelledSae.model_id, LabelledSae.sae_id, _ROW.index)
-    chosen = (
-        select(*_COLUMNS)
-        .join(LabelledSae, LabelledSae.id == _ROW.labelled_sae_id)
-        .where(or_(_ROW.name != "", _ROW.note != "", _bears(None)))
-    )
+    """Labels that say something, by model, SAE and index.
+
+    SAE by SAE, so that each page is read by the labels' key however many there are.
+    """
+    found: list[Label] = []
+    for sae, key in _places(session, query):
+        left = query.limit - len(found)
+        if not left:
+            break
+        chosen = (
+            select(*_COLUMNS)
+            .join(LabelledSae, LabelledSae.id == _ROW.labelled_sae_id)
+            .where(_ROW.labelled_sae_id == sae)
+            .where(or_(_ROW.name != "", _ROW.note != "", _bears(None)))
+            .order_by(_ROW.index)
+            .limit(left)
+        )
+        if query.tag is not None:
+            chosen = chosen.where(_bears(query.tag))
+        if query.after is not None and key == (query.after.model_id, query.after.sae_id):
+            chosen = chosen.where(_ROW.index > query.after.index)
+        found += map(_label, session.execute(chosen))
+    return tuple(found)
+
+
+def _places(session: Session, query: LabelQuery) -> list[tuple[int, tuple[str, str]]]:
+    """Keys and ids of the SAEs that a list of labels goes through from its place on."""
+    chosen = select(LabelledSae.id, LabelledSae.model_id, LabelledSae.sae_id)
     if query.model_id is not None:
         chosen = chosen.where(LabelledSae.model_id == query.model_id)
     if query.sae_id is not None:
         chosen = chosen.where(LabelledSae.sae_id == query.sae_id)
-    if query.tag is not None:
-        chosen = chosen.where(_bears(query.tag))
-    if query.after is not None:
-        after = (query.after.model_id, query.after.sae_id, query.after.index)
-        chosen = chosen.where(tuple_(*place) > tuple_(*map(literal, after)))
-    rows = session.execute(chosen.order_by(*place).limit(query.limit))
-    return tuple(_label(row) for row in rows)
+    rows = ((row.id, (row.model_id, row.sae_id)) for row in session.execute(chosen))
+    first = ("", "") if query.after is None else (query.after.model_id, query.after.sae_id)
+    return sorted((row for row in rows if row[1] >= first), key=lambda row: row[1])
 
 
 def history(session: Session, feature: FeatureId) -> tuple[LabelChange, ...]:

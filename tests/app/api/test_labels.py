@@ -17,7 +17,7 @@ def url(client, sample) -> str:
 
 
 def version_of(client, url: str) -> int:
-    return client.get(url).json()["version"]
+    return int(client.get(url).json()["version"])
 
 
 def put(client, url: str, **body):

@@ -6,6 +6,8 @@ import re
 import pytest
 
 from app.services.features import catalog
+from app.services.labels import labels
+from core.domain.ids import FeatureId
 from tests.support.builders import MODEL_ID, SAE_ID, publish_sample
 from tests.support.told_drifts import publish_drift
 from tests.support.told_runs import (
@@ -140,6 +142,25 @@ def test_too_few_or_too_many_runs_lead_back_to_the_list(client, chosen):
     answer = client.get(f"/align/compare{chosen}")
     assert answer.status_code == 200
     assert "Tick from 2 to 6 runs in the list." in answer.text
+
+
+def test_labels_name_what_moved_on_the_live_page_and_filter_it(client, scope, told):
+    feature = FeatureId(model_id=MODEL_ID, sae_id=SAE_ID, index=0)
+    with scope() as session:
+        labels.save(session, feature, name="saying sorry", tags=["tone"], version=None)
+    assert "saying sorry" in client.get(f"/align/{told['fpo']}").text
+    page = f"/align/{told['fpo']}/moved"
+    for query in ("labelled=yes", "tags=tone", "words=SORRY"):
+        text = client.get(f"{page}?{query}").text
+        assert "saying sorry" in text
+        assert len(re.findall(r'name="feature"', text)) == 1
+    assert "saying sorry" not in client.get(f"{page}?labelled=no").text
+    assert client.get(f"{page}?tags=a/b").status_code == 422
+    features = f"/api/v1/alignments/{told['fpo']}/drift/features"
+    (row,) = client.get(f"{features}?tag=tone").json()["features"]
+    assert (row["label"], row["tags"]) == ("saying sorry", ["tone"])
+    with scope() as session:
+        labels.delete(session, feature, version=None)
 
 
 def test_what_moved_is_listed_sorted_and_filtered(client, told):

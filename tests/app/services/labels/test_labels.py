@@ -82,12 +82,15 @@ def test_many_features_are_tagged_at_once(sampled):
 
 
 def test_all_that_match_a_filter_are_tagged(sampled):
-    where = {"model_id": MODEL_ID, "sae_id": SAE_ID, "harvest_id": None}
-    dead = tags.matching(sampled, **where, query=FeatureQuery(dead=True, limit=1))
+    def matching(query: FeatureQuery) -> tuple[int, ...]:
+        return tags.matching(
+            sampled, model_id=MODEL_ID, sae_id=SAE_ID, harvest_id=None, query=query
+        )
+
+    dead = matching(FeatureQuery(dead=True, limit=1))
     assert len(dead) > 1
     assert tag(sampled, dead, add=["dead"]).n_changed == len(dead)
-    query = FeatureQuery(tags=("dead",))
-    assert tags.matching(sampled, **where, query=query) == dead
+    assert matching(FeatureQuery(tags=("dead",))) == dead
 
 
 @pytest.mark.parametrize(
