@@ -103,7 +103,7 @@ def read_sparse_activations(reply: Reply, n: int) -> Outcome[tuple[Belief, ...]]
         return failure(FailureCode.LENGTH, "The activations were cut at the token limit.", reply)
     try:
         data = _json_object(_without_thoughts(reply.text))
-    except ValueError:
+    except (ValueError, RecursionError):  # brackets without end are no answer either
         return failure(FailureCode.PARSE, "The answer is not the JSON that was asked for.", reply)
     if isinstance(data.get("activations"), list):
         return _dense(data["activations"], n, reply)
@@ -163,7 +163,7 @@ def _json_object(text: str) -> dict[str, Any]:
         raise ValueError(text)
     data = json.loads(text[start : stop + 1])
     if not isinstance(data, dict):
-        raise TypeError(text)
+        raise ValueError(text)  # noqa: TRY004 - one error for all that is no object
     return data
 
 

@@ -11,8 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from core.autointerp.finite import check_finite, check_log
 from core.autointerp.records import SCALE_TOP
 from core.domain.explanation import Answer, Failure, FailureCode, Number, Outcome
+from core.errors import Invalid
 
 _DIGITS = re.compile(r"(?:10|[0-9])", re.ASCII)
 LOW_MASS = 0.5
@@ -41,6 +43,9 @@ def expected_value(top_logprobs: Mapping[str, Number]) -> Outcome[Belief]:
     log space, so that very small probabilities stay apart. Without any number it is a failure,
     never a 0.
 
+    Raises:
+        Invalid: NaN or +inf is no log-probability.
+
     >>> logs = {"3": math.log(0.6), " 3": math.log(0.1), "0": math.log(0.1)}
     >>> expected_value(logs).value.expected
     2.625
@@ -49,6 +54,7 @@ def expected_value(top_logprobs: Mapping[str, Number]) -> Outcome[Belief]:
     """
     logs: dict[int, list[float]] = {}
     for token, logprob in top_logprobs.items():
+        check_log(logprob)
         number = token.strip(" \t\n\r▁Ġ")
         if _DIGITS.fullmatch(number) and logprob > -math.inf:
             logs.setdefault(int(number), []).append(float(logprob))
@@ -63,7 +69,12 @@ def belief_from_ids(
     Args:
         logprobs: log-probability of each of the likeliest ids.
         number_ids: for each number 0–10 the ids that mean it.
+
+    Raises:
+        Invalid: NaN or +inf is no log-probability.
     """
+    for logprob in logprobs.values():
+        check_log(logprob)
     found = {
         number: [float(logprobs[i]) for i in ids if i in logprobs and logprobs[i] > -math.inf]
         for number, ids in number_ids.items()
@@ -105,6 +116,11 @@ def expected_value_split_ten(
         p_first: probabilities of the first token.
         p_second_given_1: probabilities of the token after a first "1".
 
+    Without any number the mass is 0 and so is the expected value: look at the mass first.
+
+    Raises:
+        Invalid: a probability is not finite, or below 0.
+
     >>> expected_value_split_ten({"1": 0.9, "0": 0.1}, {"0": 0.95, "\n": 0.05}).expected
     8.595
     """
@@ -116,15 +132,20 @@ def expected_value_split_ten(
     found = {n: p for n, p in {**first, **split}.items() if p > 0}
     total = sum(found.values())
     distribution = {n: found[n] / total for n in sorted(found)} if total > 0 else {}
-    expected = sum(number * p for number, p in distribution.items())
-    return Belief(expected=expected, distribution=distribution, mass=total)
+    expected = float(sum(number * p for number, p in distribution.items()))
+    return Belief(expected=expected, distribution=distribution, mass=float(total))
 
 
 def expected_value_openai(top_logprobs: Mapping[str, Number]) -> Belief:
     """OpenAI's arithmetic: the exact texts "0" … "10" only; without any, 0 in silence.
 
     Source: openai/automated-interpretability, ``compute_predicted_activation_stats_for_token``.
+
+    Raises:
+        Invalid: NaN or +inf is no log-probability.
     """
+    for logprob in top_logprobs.values():
+        check_log(logprob)
     exact = {token: logprob for token, logprob in top_logprobs.items() if _DIGITS.fullmatch(token)}
     outcome = belief_from_logs({int(t): float(lp) for t, lp in exact.items() if lp > -math.inf})
     match outcome:
@@ -138,9 +159,13 @@ def expected_value_delphi(top_logprobs: Mapping[str, Number]) -> Belief:
     """Delphi's arithmetic: whatever Python's ``int`` reads, a later equal number overwriting.
 
     Source: eai-delphi 0.1.3, ``parse_top_logprobs``. Without any number, 0.
+
+    Raises:
+        Invalid: NaN or +inf is no log-probability.
     """
     logs: dict[int, float] = {}
     for token, logprob in top_logprobs.items():
+        check_log(logprob)
         try:
             number = int(token)
         except ValueError:
@@ -155,6 +180,9 @@ def expected_value_delphi(top_logprobs: Mapping[str, Number]) -> Belief:
 
 
 def _numbers(probabilities: Mapping[str, Number]) -> dict[int, float]:
+    check_finite(probabilities.values(), what="The probability")
+    if any(p < 0 for p in probabilities.values()):
+        raise Invalid("A probability is below 0.", hint="Give probabilities, not their logarithms.")
     found: dict[int, float] = {}
     for token, p in probabilities.items():
         number = token.strip()

@@ -9,6 +9,7 @@ import random
 from collections.abc import Callable, Sequence
 from itertools import groupby
 
+from core.autointerp.finite import check_finite
 from core.autointerp.text import visible
 from core.domain.activation import ActivationRecord
 from core.domain.explanation import Number
@@ -34,8 +35,11 @@ def marked_text(tokens: Sequence[str], marked: frozenset[int], marks: tuple[str,
     """The tokens joined on one line, runs of marked ones between the two marks.
 
     Raises:
-        Invalid: a mark occurs in the text, so that nobody could tell the two apart.
+        Invalid: a mark occurs in the text, so that nobody could tell the two apart, or there is no
+            such position.
     """
+    if any(not 0 <= place < len(tokens) for place in marked):
+        raise Invalid("A marked position is outside of the text.", hint="Mark tokens that exist.")
     if any(mark in visible("".join(tokens)) for mark in marks):
         raise Invalid(f"The text holds {marks[0]} or {marks[1]}.", hint="Choose unused marks.")
     return _joined(tokens, lambda i: i in marked, marks, show=visible)
@@ -60,7 +64,11 @@ def highlight_delphi_scorer(
     """Delphi's fuzzing text: ``activation >= threshold * max``, so a silent context is all marked.
 
     Source: eai-delphi 0.1.3, ``scorers/classifier/sample.py``.
+
+    Raises:
+        Invalid: not one finite activation for each token.
     """
+    _check_each(tokens, activations)
     limit = threshold * max(activations, default=0)
     return _joined(tokens, lambda i: activations[i] >= limit, DELPHI_MARKS)
 
@@ -71,7 +79,11 @@ def highlight_delphi_explainer(
     """Delphi's explainer text: ``activation > threshold * max``.
 
     Source: eai-delphi 0.1.3, ``explainers/explainer.py``.
+
+    Raises:
+        Invalid: not one finite activation for each token.
     """
+    _check_each(tokens, activations)
     limit = threshold * max(activations, default=0)
     return _joined(tokens, lambda i: activations[i] > limit, DELPHI_MARKS)
 
@@ -83,14 +95,26 @@ def activation_list_delphi(
     *,
     threshold: float = THRESHOLD,
 ) -> str:
-    """Delphi's line of ``("token" : n)`` pairs above the threshold; at most 11 are shown."""
+    """Delphi's line of ``("token" : n)`` pairs above the threshold; at most 11 are shown.
+
+    Raises:
+        Invalid: not one finite activation, raw and normalised, for each token.
+    """
+    _check_each(tokens, activations)
+    _check_each(tokens, normalised)
     limit = threshold * max(activations, default=0)
     places = [i for i, a in enumerate(activations) if a > limit][:_DELPHI_SHOWN]
     return "Activations: " + "".join(f'("{tokens[i]}" : {int(normalised[i])}), ' for i in places)
 
 
 def n_incorrect_delphi(activations: Sequence[Sequence[Number]]) -> int:
-    """How many tokens delphi marks wrongly: mean count of non-zero activations, rounded up."""
+    """How many tokens delphi marks wrongly: mean count of non-zero activations, rounded up.
+
+    Raises:
+        Invalid: no contexts.
+    """
+    if not activations:
+        raise Invalid("No contexts to count in.", hint="Give at least one.")
     counts = [sum(a != 0 for a in context) for context in activations]
     return math.ceil(sum(counts) / len(counts))
 
@@ -108,6 +132,15 @@ def incorrect_positions_delphi(
         return frozenset(rng.sample(below, n))
     below.remove(fixed)
     return frozenset([fixed, *rng.sample(below, max(0, n - 1))])
+
+
+def _check_each(tokens: Sequence[str], activations: Sequence[Number]) -> None:
+    if len(tokens) != len(activations):
+        raise Invalid(
+            f"{len(tokens)} tokens but {len(activations)} activations.",
+            hint="Give one activation a token.",
+        )
+    check_finite(activations, what="Activation")
 
 
 def _joined(

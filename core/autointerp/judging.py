@@ -22,6 +22,7 @@ from core.domain.llm import (
     Reply,
 )
 from core.domain.preference import Role
+from core.errors import Invalid
 
 BATCH = 5
 VERDICT_LOGPROBS = 5
@@ -113,8 +114,14 @@ def judging_plan(
 ) -> Plan[Judgement]:
     """What to ask so as to have every context judged; one question a batch.
 
-    A batch that fails fails for each of its contexts, with the same code.
+    A batch that fails fails for each of its contexts, with the same code. Without contexts nothing
+    is asked.
+
+    Raises:
+        Invalid: batches of no contexts.
     """
+    if setting.batch < 1:
+        raise Invalid("A batch holds at least one context.", hint="Choose a larger batch.")
     name = PromptName.DETECT if kind is ScoreKind.DETECTION else PromptName.FUZZ
     words = wording(name, setting.language)
     line = one_line(explanation)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
+from core.autointerp.finite import check_finite
 from core.domain.explanation import Number
 from core.errors import Invalid
 from core.stats import (
@@ -24,7 +25,7 @@ from core.stats import (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SimulatedContext:
-    """Real and simulated activations of one context, of equal length.
+    """Real and simulated activations of one context, finite and of equal length.
 
     Attributes:
         true: raw activations.
@@ -40,6 +41,7 @@ class SimulatedContext:
                 f"{len(self.true)} real but {len(self.predicted)} simulated activations.",
                 hint="Simulate every token exactly once.",
             )
+        check_finite((*self.true, *self.predicted), what="Activation")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +69,7 @@ def simulation_numbers(true: Sequence[Number], predicted: Sequence[Number]) -> S
     1.0
 
     Raises:
-        Invalid: the lists differ in length.
+        Invalid: the lists differ in length, or a number is not finite.
     """
     context = SimulatedContext(true=tuple(true), predicted=tuple(predicted))
     return pooled_numbers([context])
@@ -115,14 +117,24 @@ def linear_calibration(uncalibrated: Sequence[Number], true: Sequence[Number]) -
 
     Fitted on calibration contexts as OpenAI's code does; fitted on the scored ones it is the
     paper's calibration, whose mean is the real mean and whose explained variance is correlation².
-    A negative slope flips the sign of the correlation.
+    A negative slope flips the sign of the correlation; constant simulated values give the line
+    of the real mean.
+
+    Raises:
+        Invalid: no values, not equally many, or one that is not finite.
     """
     _same_length(uncalibrated, true)
+    check_finite((*uncalibrated, *true))
     return least_squares(np.array(uncalibrated, np.float64), np.array(true, np.float64))
 
 
 def apply_line(line: Line, values: Sequence[Number]) -> tuple[float, ...]:
-    """The calibrated values."""
+    """The calibrated values.
+
+    Raises:
+        Invalid: a value is not finite.
+    """
+    check_finite(values)
     return tuple(float(value) for value in line.apply(np.array(values, dtype=np.float64)))
 
 
@@ -133,8 +145,12 @@ def percentile_calibration(
 
     Between them straight lines; outside the ends stay. Source: OpenAI's
     ``PercentileMatchingCalibratedNeuronSimulator``.
+
+    Raises:
+        Invalid: nothing to calibrate on, not equally many, or a number that is not finite.
     """
     _same_length(uncalibrated, true)
+    check_finite((*uncalibrated, *true, *values))
     if not uncalibrated:
         raise Invalid("Nothing to calibrate on.", hint="Give calibration records.")
     mapped = np.interp(

@@ -26,8 +26,10 @@ def simulated_text_openai(completion: str, tokens: Sequence[str]) -> tuple[float
     """OpenAI's reading of rows ``token<tab>number U+0F17``; whatever is wrong becomes 0.
 
     Defects: the last row keeps its separator and is 0 unless the separator is missing; one changed
-    token makes everything 0.
+    token makes everything 0. Without tokens there is nothing to read.
     """
+    if not tokens:
+        return ()
     rows = completion.strip("\n").split(_ROW_END)
     start = next((i for i, row in enumerate(rows) if row.startswith(f"{tokens[0]}\t")), None)
     if start is None or len(rows) - start != len(tokens):
@@ -42,8 +44,10 @@ def simulated_text_fork(completion: str, tokens: Sequence[str]) -> tuple[float, 
     """The same rows as OpenAI meant them, by the ``automated-interpretability`` fork 0.0.24.
 
     The last separator is dropped, fractions count, a lost leading space is forgiven. Failures are
-    still 0.
+    still 0. Without tokens there is nothing to read.
     """
+    if not tokens:
+        return ()
     trimmed = completion.strip("\n").strip(_ROW_END)
     rows = trimmed.split(_ROW_END)
     rows = trimmed.split("\n") if len(rows) == 1 else rows
@@ -66,7 +70,7 @@ def simulated_json_fork(completion: str, tokens: Sequence[str]) -> tuple[float, 
     zeros = (0.0,) * len(tokens)
     try:
         answer = json.loads(completion)
-    except json.JSONDecodeError:
+    except (json.JSONDecodeError, RecursionError):
         return zeros
     entries = answer.get("activations") if isinstance(answer, dict) else None
     if not isinstance(entries, list) or len(entries) != len(tokens):
@@ -97,7 +101,7 @@ def verdicts_delphi(text: str, n_shown: int) -> tuple[bool, ...] | DelphiParseEr
         return DelphiParseError.NO_MATCH
     try:
         values = json.loads(match.group())
-    except json.JSONDecodeError:
+    except (json.JSONDecodeError, RecursionError):
         return DelphiParseError.JSON
     if len(values) != n_shown:
         return DelphiParseError.LENGTH
@@ -251,7 +255,7 @@ def _fork_row_matches(row: str, token: str) -> bool:
 def _number_or_zero(value: object) -> float:
     try:
         number = float(value)  # type: ignore[arg-type]  # whatever the answer holds
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return 0.0
     return number if 0 <= number <= SCALE_TOP else 0.0
 

@@ -10,6 +10,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from core.autointerp.finite import check_finite
 from core.autointerp.text import token_text, visible, whole_characters
 from core.domain.activation import ActivationRecord
 from core.domain.explanation import Number
@@ -31,10 +32,18 @@ def make_record(
     Pieces that hold parts of one character become one token with the largest of their
     activations, because a prompt can only show whole characters.
 
+    Raises:
+        Invalid: not one activation, and one mark, for each piece, or a number that is not finite.
+
     >>> pieces = [b"<bos>", b"a", b"\xc3", b"\xa9"]
     >>> make_record(pieces, [9, 0, 1, 3], scored=[False, True, True, True])
     ActivationRecord(tokens=('a', 'é'), activations=(0.0, 3.0))
     """
+    if len(activations) != len(pieces) or (scored is not None and len(scored) != len(pieces)):
+        raise Invalid(
+            f"{len(pieces)} tokens but {len(activations)} activations.",
+            hint="Give one activation, and one mark, a token.",
+        )
     keep = [i for i in range(len(pieces)) if scored is None or scored[i]]
     kept = [pieces[i] for i in keep]
     groups = whole_characters(kept)
@@ -73,7 +82,7 @@ def normalise_openai(
     ((0, 0), ())
     """
     top = max(activations, default=0.0) if max_activation is None else max_activation
-    _check_finite((*activations, top))
+    check_finite((*activations, top), what="Activation")
     return tuple(_scaled_down(a, top) if a > 0 else 0 for a in activations)
 
 
@@ -91,7 +100,7 @@ def normalise_delphi(activations: Sequence[Number], *, max_activation: float) ->
     with np.errstate(over="ignore"):
         values = np.asarray(activations, dtype=np.float32)
         top = np.float32(max(max_activation, 1e-6))
-        _check_finite((*values.tolist(), max_activation, float(top)))
+        check_finite((*values.tolist(), max_activation, float(top)), what="Activation")
         scaled = values * np.float32(SCALE_TOP) / top
     return tuple(int(value) for value in np.clip(np.ceil(scaled), 0, SCALE_TOP))
 
@@ -161,10 +170,18 @@ def format_records_openai(
 
     For comparison with the peer only; prompts use ``format_records``. ``omit_zeros`` leaves out
     rows whose number is 0; ``start_indices`` says for each record how many of its first tokens
-    show ``unknown``.
+    show ``unknown``. No records, and records without rows, give one empty block.
+
+    Raises:
+        Invalid: rows both hidden and left out, or not one start for each record.
     """
     top = _top_of(records, max_activation)
     hidden = start_indices if start_indices is not None else [0] * len(records)
+    if len(hidden) != len(records) or any(start < 0 for start in hidden):
+        raise Invalid(
+            f"{len(hidden)} starts for {len(records)} records.",
+            hint="Give one whole number, at least 0, for each record.",
+        )
     if omit_zeros and any(hidden):
         raise Invalid("Rows cannot be both hidden and left out.", hint="Choose one of the two.")
     texts = []
@@ -200,13 +217,6 @@ def _scaled_down(value: float, top: float) -> int:
     if not math.isfinite(quotient):  # 10 * value left the range of floats
         quotient = float(SCALE_TOP) if value >= top else SCALE_TOP * (value / 1024) / (top / 1024)
     return min(SCALE_TOP, math.floor(quotient))
-
-
-def _check_finite(numbers: Iterable[Number]) -> None:
-    given = tuple(numbers)
-    if not all(map(math.isfinite, given)):
-        bad = next(number for number in given if not math.isfinite(number))
-        raise Invalid(f"Activation {bad} is not finite.", hint="Give finite numbers only.")
 
 
 def _top_of(records: Sequence[ActivationRecord], given: float | None) -> float:

@@ -41,6 +41,8 @@ def split_indices(
     Raises:
         Invalid: too few records, or none for each split.
     """
+    if not splits:
+        raise Invalid("No splits to fill.", hint="Name at least one.")
     stride = len(splits)
     n = n_available // stride if n_per_split is None else n_per_split
     if n < 1 or n * stride > n_available:
@@ -55,10 +57,16 @@ def quantile_bounds(n_items: int, n_quantiles: int) -> tuple[tuple[int, int], ..
     """Half-open bounds of equal slices of a ranked list; the remainder is left out.
 
     Source: delphi's ``split_quantiles``; with items by maximum descending, slice 0 is strongest.
+    Fewer items than slices give empty ones.
 
     >>> quantile_bounds(23, 10)[-1]
     (18, 20)
     """
+    if n_quantiles < 1 or n_items < 0:
+        raise Invalid(
+            f"{n_items} items cannot be cut into {n_quantiles} slices.",
+            hint="Give at least one slice.",
+        )
     size = n_items // n_quantiles
     return tuple((i * size, (i + 1) * size) for i in range(n_quantiles))
 

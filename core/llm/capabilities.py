@@ -180,7 +180,7 @@ async def _probe_schema(client: LlmClient) -> bool:
         return False
     try:
         answer: Any = json.loads(outcome.value.text)
-    except json.JSONDecodeError:
+    except (json.JSONDecodeError, RecursionError):
         return False
     return bool(answer == {"word": _SECRET_WORD})
 

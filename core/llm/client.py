@@ -231,6 +231,8 @@ class LlmClient:
             answer, request_id = json.loads(response.content), _request_id(response)
         except (openai.OpenAIError, aiohttp.ClientError, TimeoutError, ValueError) as error:
             return trouble_of(error)
+        except RecursionError:  # brackets without end
+            return trouble_of(ValueError("no JSON"))
         match request:
             case ChatRequest():
                 return chat_reply(answer, request_id=request_id)

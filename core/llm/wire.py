@@ -27,6 +27,7 @@ from core.domain.llm import (
 )
 from core.llm.endpoint import Endpoint
 
+_LARGEST_LOG = 0.1  # a log-probability is at most 0, but for rounding
 _FINISHES = {"stop": Finish.STOP, "length": Finish.LENGTH, "content_filter": Finish.CONTENT_FILTER}
 
 
@@ -249,9 +250,9 @@ def _finish(reason: object) -> Finish:
 
 def _log(value: object) -> float | None:
     """A log-probability; None for what is none. Minus infinity is kept."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or math.isnan(value):
+    if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    return float(value)
+    return None if math.isnan(value) or value > _LARGEST_LOG else float(value)
 
 
 def _dict(value: object) -> Mapping[str, Any]:
