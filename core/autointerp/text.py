@@ -85,8 +85,10 @@ def one_line(text: str, *, max_chars: int = MAX_EXPLANATION_CHARS) -> str:
     >>> one_line("  names\nof <end> people\u200b ")
     'names of <·end> people'
 
-    Empty input gives an empty text.
+    Empty input gives an empty text, and so does a limit below 1.
     """
+    if max_chars < 1:
+        return ""
     spaced = re.sub(r"\s+", " ", text)
     kept = "".join(char for char in spaced if not _is_hidden(char)).strip()
     safe = _SPECIAL.sub(r"\g<0>·", kept)
