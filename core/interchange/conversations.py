@@ -46,14 +46,7 @@ def parse_conversations(rows: Iterable[Row], *, held_out_share: float = 0.0) -> 
             conversation = _parse_row(row, held_out_share)
             _check_new(conversation, seen)
         except RowRejected as verdict:
-            rejected.append(
-                RejectedRow(
-                    row=row.number,
-                    reason=verdict.reason,
-                    detail=verdict.detail,
-                    preview=row.preview,
-                )
-            )
+            rejected.append(verdict.on(row))
         else:
             kept.append(conversation)
     return ConversationSet(

@@ -76,14 +76,7 @@ def parse_preferences(rows: Iterable[Row], *, held_out_share: float = 0.0) -> Pr
             pair = _parse_row(row, held_out_share)
             _check_new(pair, seen)
         except RowRejected as verdict:
-            rejected.append(
-                RejectedRow(
-                    row=row.number,
-                    reason=verdict.reason,
-                    detail=verdict.detail,
-                    preview=row.preview,
-                )
-            )
+            rejected.append(verdict.on(row))
         else:
             pairs.append(pair)
             formats[format_of(row.value)] += 1

@@ -4,7 +4,8 @@ import itertools
 import re
 from collections.abc import Mapping, Sequence
 
-from core.domain.preference import RejectReason, Role, Turn
+from core.domain.preference import RejectedRow, RejectReason, Role, Turn
+from core.interchange.rows import Row
 
 _ROLES = {
     "system": Role.SYSTEM,
@@ -26,6 +27,12 @@ class RowRejected(Exception):  # noqa: N818 - a verdict on a row, caught by the 
         self.reason = reason
         self.detail = detail
         super().__init__(detail)
+
+    def on(self, row: Row) -> RejectedRow:
+        """The row with this verdict."""
+        return RejectedRow(
+            row=row.number, reason=self.reason, detail=self.detail, preview=row.preview
+        )
 
 
 def parse_messages(value: object, *, field: str) -> tuple[Turn, ...]:
