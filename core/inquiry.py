@@ -31,7 +31,7 @@ from core.domain.explanation import (
 from core.domain.llm import ModelRequest, Reply
 from core.errors import LlmUnsupported
 from core.llm.ask import carry_out
-from core.llm.capabilities import Capabilities
+from core.llm.capabilities import Capabilities, PromptLogprobs
 from core.llm.client import ChatModel, LlmClient
 from core.llm.tokenizer import TokenTable
 
@@ -93,6 +93,7 @@ def simulator(
         scale_top=capabilities.scale_top,
         ids=table if table is not None else {},
         bos=capabilities.bos,
+        native=capabilities.prompt_logprobs is PromptLogprobs.NATIVE,
     )
     return Simulator(model=client, setting=setting, table=table)
 

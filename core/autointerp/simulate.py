@@ -66,6 +66,7 @@ class SimulatorSetting:
         ids: token ids of pieces of text, by the simulator's tokenizer; needed for prompts by id.
             ``pieces_to_tokenise`` names those that a context needs.
         bos: ids that start a prompt.
+        native: prompts go by SGLang's own interface.
         lookup: the table behind mode token_lookup.
     """
 
@@ -74,6 +75,7 @@ class SimulatorSetting:
     scale_top: int = SCALE_TOP
     ids: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     bos: tuple[int, ...] = ()
+    native: bool = False
     lookup: TokenLookup | None = None
 
 
@@ -144,6 +146,7 @@ def _all_at_once(setting: SimulatorSetting, line: str, tokens: Sequence[str]) ->
         text=rows.text,
         top_logprobs=PROMPT_LOGPROBS,
         places=placed.places if placed else (),
+        native=setting.native,
         template=simulation_label(setting),
     )
 

@@ -90,6 +90,7 @@ class PromptRequest:
         text: the prompt as text.
         top_logprobs: likeliest alternatives wanted at each token of the prompt.
         places: tokens of the prompt whose alternatives are kept; empty keeps all of them.
+        native: ask by SGLang's own interface, not by OpenAI's.
     """
 
     purpose: Purpose
@@ -97,6 +98,7 @@ class PromptRequest:
     text: str
     top_logprobs: int = 15
     places: tuple[int, ...] = ()
+    native: bool = False
     template: str = ""
     sample: int = 0
 

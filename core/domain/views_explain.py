@@ -49,7 +49,7 @@ class EndpointAbilities:
     Attributes:
         served_as: name the server answers with.
         chat_logprobs: alternatives seen at a generated token; 0 for none.
-        prompt_logprobs: ``none``, ``by_text`` or ``by_id``.
+        prompt_logprobs: ``none``, ``by_text``, ``by_id`` or ``native``: by id, SGLang's own way.
         json_schema: whether a schema is enforced.
         ten_is_one_token: None when nothing told.
         modes: ways to simulate that work, best first.

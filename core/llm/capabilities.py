@@ -6,7 +6,7 @@ content that could not be there without it.
 
 import asyncio
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -43,6 +43,7 @@ class PromptLogprobs(StrEnum):
     NONE = "none"
     BY_TEXT = "by_text"
     BY_ID = "by_id"
+    NATIVE = "native"  # by id, through SGLang's own interface
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,7 +98,7 @@ async def probe(client: LlmClient) -> Capabilities:
     Raises:
         LlmUnavailable: nobody answers, or the key is refused.
     """
-    chat, prompt, schema, tokens, limit, size = await asyncio.gather(
+    chat, (prompt, kind), schema, tokens, limit, size = await asyncio.gather(
         _probe_chat(client),
         _probe_prompt(client),
         _probe_schema(client),
@@ -116,7 +117,7 @@ async def probe(client: LlmClient) -> Capabilities:
         served_as=reply.model if reply else "",
         chat=reply is not None,
         chat_logprobs=len(reply.tokens[0].top) if reply and reply.tokens else 0,
-        prompt_logprobs=_prompt_kind(prompt),
+        prompt_logprobs=kind,
         json_schema=schema,
         tokenizer=tokens.present,
         ten_is_one_token=ten,
@@ -155,8 +156,22 @@ async def _probe_chat(client: LlmClient) -> Answer[Reply] | Failure:
     return outcome
 
 
-async def _probe_prompt(client: LlmClient) -> tuple[PromptToken | None, ...]:
+async def _probe_prompt(
+    client: LlmClient,
+) -> tuple[tuple[PromptToken | None, ...], PromptLogprobs]:
+    """The prompt's places as the server tells them, and how: by id where any way gives ids."""
     request = PromptRequest(purpose=Purpose.PROBE, token_ids=None, text=_PROBE_TEXT)
+    places = await _places(client, request)
+    kind = _prompt_kind(places)
+    if kind is PromptLogprobs.BY_ID:
+        return places, kind
+    native = await _places(client, replace(request, native=True))
+    if _prompt_kind(native) is PromptLogprobs.BY_ID:
+        return native, PromptLogprobs.NATIVE
+    return places, kind
+
+
+async def _places(client: LlmClient, request: PromptRequest) -> tuple[PromptToken | None, ...]:
     outcome = await client.reply(request)
     return outcome.value.prompt if isinstance(outcome, Answer) else ()
 

@@ -35,6 +35,8 @@ from core.llm.wire import (
     chat_reply,
     embedding_body,
     embedding_reply,
+    native_body,
+    native_reply,
     prompt_body,
     prompt_reply,
 )
@@ -215,6 +217,8 @@ class LlmClient:
         match request:
             case ChatRequest():
                 path, body = "/chat/completions", chat_body(self.endpoint, request)
+            case PromptRequest(native=True):
+                path, body = f"{self.endpoint.root_url}/generate", native_body(request)
             case PromptRequest():
                 path, body = "/completions", prompt_body(self.endpoint, request)
             case EmbeddingRequest():
@@ -236,6 +240,8 @@ class LlmClient:
         match request:
             case ChatRequest():
                 return chat_reply(answer, request_id=request_id)
+            case PromptRequest(native=True):
+                return native_reply(answer, request, model=self.endpoint.model)
             case PromptRequest(places=places):
                 return prompt_reply(answer, places=places, request_id=request_id)
             case EmbeddingRequest(texts=texts):

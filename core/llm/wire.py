@@ -69,6 +69,76 @@ def prompt_body(endpoint: Endpoint, request: PromptRequest) -> dict[str, Any]:
     }
 
 
+def native_body(request: PromptRequest) -> dict[str, Any]:
+    """The body of SGLang's ``POST /generate`` for the log-probabilities of a prompt's tokens.
+
+    They begin one place before the first that is kept, since the first of them is always empty.
+    """
+    prompt = (
+        {"text": request.text}
+        if request.token_ids is None
+        else {"input_ids": list(request.token_ids)}
+    )
+    return {
+        **prompt,
+        "sampling_params": {"max_new_tokens": 0, "temperature": 0.0},
+        "return_logprob": True,
+        "logprob_start_len": _native_start(request),
+        "top_logprobs_num": request.top_logprobs,
+        "return_text_in_logprobs": True,
+    }
+
+
+def native_reply(answer: object, request: PromptRequest, *, model: str) -> Outcome[Reply]:
+    """The reply in SGLang's own answer; its places are empty when it tells no log-probabilities."""
+    meta = _dict(_dict(answer).get("meta_info"))
+    if not meta:
+        return _empty()
+    own, tops = _list(meta.get("input_token_logprobs")), _list(meta.get("input_top_logprobs"))
+    start = _native_start(request)
+    places: list[PromptToken | None] = [None] * (start if own else 0)
+    places += [_native_token(o, tops[i] if i < len(tops) else None) for i, o in enumerate(own)]
+    return Answer(
+        Reply(
+            text="",
+            finish=Finish.STOP,
+            prompt=tuple(places),
+            model=model,
+            usage=Usage(
+                prompt=_count(meta, "prompt_tokens"),
+                cached=_count(meta, "cached_tokens"),
+                completion=_count(meta, "completion_tokens"),
+            ),
+            request_id=_text(meta.get("id")),
+        )
+    )
+
+
+def _native_start(request: PromptRequest) -> int:
+    """Where log-probabilities begin; a prompt sent as text needs every token's text."""
+    by_ids = request.token_ids is not None
+    return max(0, min(request.places) - 1) if by_ids and request.places else 0
+
+
+def _native_token(own: object, top: object) -> PromptToken:
+    """One place: triples of log-probability, id and text, the token's own and its alternatives."""
+    text = _text(own[2]) if isinstance(own, list) and len(own) > 2 else ""
+    alternatives = _list(top)
+    if not alternatives:  # the first place has none
+        return PromptToken(token=text)
+    ids: dict[int, float] = {}
+    named: list[tuple[str, float]] = []
+    for triple in (own, *alternatives):
+        if not isinstance(triple, list) or len(triple) < 2:
+            continue
+        log, token_id = _log(triple[0]), triple[1]
+        if log is None or not isinstance(token_id, int) or token_id in ids:
+            continue
+        ids[token_id] = log
+        named.append((_text(triple[2]) if len(triple) > 2 else "", log))
+    return PromptToken(token=text, by_text=_summed(pair for pair in named if pair[0]), by_id=ids)
+
+
 def embedding_body(endpoint: Endpoint, request: EmbeddingRequest) -> dict[str, Any]:
     """The body of ``POST /embeddings``; plain numbers, which every server can send."""
     return {

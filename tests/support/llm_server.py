@@ -146,6 +146,11 @@ class LlmServer:
             answer = self.model.complete(body)
         elif path.endswith("/tokenize"):
             answer = self.model.tokenise(body)
+        elif path.endswith("/generate"):
+            generate = getattr(self.model, "generate", None)
+            if generate is None:
+                return 404, b'{"detail": "Not Found"}'
+            answer = generate(body)
         elif path.endswith("/embeddings"):
             embed = getattr(self.model, "embed", None)
             if embed is None:

@@ -204,3 +204,37 @@ class Wavering(ScriptedModel):
         right = super().explain(prompt)
         self.asked[right] += 1
         return right if self.asked[right] == 2 else f"the smell of cheese {self.asked[right]}"
+
+
+class NativeModel(ScriptedModel):
+    """A server as SGLang is: no log-probabilities by OpenAI's interface, all of them by its own."""
+
+    def complete(self, body):
+        answer = super().complete({**body, "prompt": body["prompt"]})
+        (choice,) = answer["choices"]
+        return {**answer, "choices": [{**choice, "logprobs": None, "prompt_logprobs": None}]}
+
+    def generate(self, body):
+        names = {i: t for t, i in self._ids.items()}
+        tokens = (
+            self.pieces(body["text"]) if "text" in body else [names[i] for i in body["input_ids"]]
+        )
+        start = body["logprob_start_len"]
+        own, top = [], []
+        for number, (token, place) in enumerate(
+            zip(tokens, self._prompt_logprobs(tokens), strict=True)
+        ):
+            if number < start:
+                continue
+            first = number == start or place is None
+            own.append([None if first else -1.0, self.token_id(token), token])
+            top.append(None if first else [[lp, self.token_id(t), t] for t, lp in place.items()])
+        meta = {
+            "id": "native-1",
+            "prompt_tokens": len(tokens),
+            "completion_tokens": 0,
+            "cached_tokens": 0,
+            "input_token_logprobs": own,
+            "input_top_logprobs": top,
+        }
+        return {"text": "", "meta_info": meta}

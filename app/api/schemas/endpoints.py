@@ -20,7 +20,9 @@ class AbilitiesBody(Schema):
         description="Alternatives at a generated token; 0 for none.", examples=[20]
     )
     prompt_logprobs: str = Field(
-        description="Log-probabilities of prompts: none, by_text or by_id.", examples=["by_id"]
+        description="Log-probabilities of prompts: none, by_text, by_id, or native: by id, "
+        "through SGLang's own interface.",
+        examples=["by_id"],
     )
     json_schema: bool = Field(description="Whether it keeps to a schema.", examples=[True])
     tokenizer: bool = Field(description="Whether it tells token ids.", examples=[True])

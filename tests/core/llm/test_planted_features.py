@@ -38,7 +38,7 @@ from core.llm.endpoint import Endpoint
 from tests.support.llm_server import LlmServer, serving
 from tests.support.outcomes import measured, value
 from tests.support.planted import RULES, specimens
-from tests.support.scripted_model import ScriptedModel
+from tests.support.scripted_model import NativeModel, ScriptedModel
 
 FEATURES = list(RULES)
 MODES = [SimulationMode.ALL_AT_ONCE, SimulationMode.ONE_AT_A_TIME, SimulationMode.SCHEMA]
@@ -195,6 +195,26 @@ def test_a_model_whose_ten_is_two_tokens_simulates_from_0_to_9(nine_server, mode
     assert any("two tokens" in note for note in found.notes)
     assert simulator.setting.scale_top == 9
     assert measured(score, Metric.TOP_AND_RANDOM) >= 0.9
+
+
+@pytest.mark.parametrize("without", [(), ("/tokenize",)], ids=["by ids", "as text"])
+def test_a_server_that_tells_prompts_by_its_own_interface_alone_simulates_all_at_once(without):
+    with serving(LlmServer(NativeModel(RULES), without=without)) as server:
+        split = split_of("the word river")
+
+        async def work(client):
+            found = await probe(client)
+            simulator = inquiry.simulator(client, found)
+            return found, await simulated_score(simulator, "the word river", split)
+
+        found, score = in_loop(server, work)
+    assert found.prompt_logprobs is PromptLogprobs.NATIVE
+    assert score.mode is SimulationMode.ALL_AT_ONCE
+    assert measured(score, Metric.TOP_AND_RANDOM) >= 0.9
+    asked = [b for b in server.log.bodies if "return_logprob" in b][1:]  # the first is the probe's
+    assert asked
+    assert all(("text" if without else "input_ids") in body for body in asked)
+    assert all((body["logprob_start_len"] > 100) is not bool(without) for body in asked)
 
 
 def test_without_a_tokenizer_the_prompt_goes_as_text_and_rows_are_found_by_offset():
