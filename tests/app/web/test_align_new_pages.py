@@ -381,6 +381,7 @@ def test_a_tag_is_held_with_a_weight_and_named_in_the_settings(client, scope, sa
     with scope() as session:
         offers = align_offers.list_offers(session)
     (entry,) = align_features.values(found, range(1), offers)
+    assert isinstance(entry, dict)
     assert entry["tags"] == [{"tag": "tone", "treatment": "held", "features": [3, 5]}]
     freed = fields_of(client.post("/align/new", data=found | {"action": "tag.0.free"}).text)
     assert (freed["constraint.0.held"], freed["constraint.0.free"]) == ("9", "3, 5")
