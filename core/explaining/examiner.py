@@ -96,7 +96,7 @@ def embedder_of(connection: Connection | None) -> ChatModel:
 
 
 def judge_setting(setting: ScorerSetting, connection: Connection) -> JudgeSetting:
-    """How the endpoint judges: with probabilities where it tells them, else by a schema.
+    """How the endpoint judges: with probabilities where it tells them, by a schema where it can.
 
     Raises:
         LlmUnsupported: it cannot chat.
@@ -106,11 +106,10 @@ def judge_setting(setting: ScorerSetting, connection: Connection) -> JudgeSettin
         raise LlmUnsupported(
             "The endpoint does not chat, so it cannot judge.", hint="Score by simulation."
         )
-    with_logprobs = able.chat_logprobs > 0
     return JudgeSetting(
         language=Language(setting.language),
-        with_logprobs=with_logprobs,
-        with_schema=able.json_schema and not with_logprobs,
+        with_logprobs=able.chat_logprobs > 0,
+        with_schema=able.json_schema,
     )
 
 

@@ -278,7 +278,7 @@ def _place(entry: Mapping[str, Any]) -> int:
 def _vector(numbers: object) -> Float32[np.ndarray, " size"] | None:
     """A vector of finite numbers; None for anything else."""
     values = _list(numbers)
-    if not values or not all(_log(value) is not None for value in values):
+    if not values or any(_number(value) is None for value in values):
         return None
     vector = np.array(values, dtype="<f4")
     return vector if np.isfinite(vector).all() else None
@@ -320,9 +320,14 @@ def _finish(reason: object) -> Finish:
 
 def _log(value: object) -> float | None:
     """A log-probability; None for what is none. Minus infinity is kept."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    number = _number(value)
+    return None if number is None or number > _LARGEST_LOG else number
+
+
+def _number(value: object) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or math.isnan(value):
         return None
-    return None if math.isnan(value) or value > _LARGEST_LOG else float(value)
+    return float(value)
 
 
 def _dict(value: object) -> Mapping[str, Any]:
