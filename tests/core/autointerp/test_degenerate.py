@@ -125,7 +125,8 @@ def test_brackets_without_end_are_an_answer_that_cannot_be_read(depth):
 
 
 def test_a_probability_above_one_is_left_out_of_what_a_server_sent():
-    top = [{"token": "1", "logprob": 900.0}, {"token": "0", "logprob": -0.5}]
+    strange = [{"token": str(i), "logprob": lp} for i, lp in enumerate([900.0, 10**400, NAN], 1)]
+    top = [*strange, {"token": "0", "logprob": -0.5}]
     content = [{"token": "0", "logprob": -0.5, "top_logprobs": top}]
     choice = {"message": {"content": "0"}, "logprobs": {"content": content}}
     (token,) = chat_reply({"choices": [choice]}).value.tokens  # type: ignore[union-attr]
