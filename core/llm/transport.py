@@ -1,7 +1,7 @@
 """The HTTP client under the OpenAI library: aiohttp's connections, by the library's own adapter.
 
-The library's default stack spends twice the processor a request, which at 64 requests under way
-keeps a fast server waiting; ``make bench-llm`` measures both.
+The library's default stack spends half as much processor again a request, which at 64 requests
+under way keeps a fast server waiting; ``make bench-llm`` measures the rate.
 """
 
 from collections.abc import Iterator
