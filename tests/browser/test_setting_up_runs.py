@@ -10,6 +10,8 @@ from app.services.preferences import pages as preference_pages
 from core.db.repositories import jobs
 from core.domain.align_jobs import AlignCheckSpec
 from core.domain.alignment import AlignSpec, ConstraintSae, HeldFeature, StoredPreferences
+from core.domain.job import parse_spec
+from core.interchange.preference_store import upload_rows
 from core.interchange.preferences import preference_lines
 from tests.browser.site import Site
 from tests.browser.test_access import LOOKS, faults, wear
@@ -95,6 +97,28 @@ def test_from_a_file_to_a_run_with_chosen_features(page: Page, site, world, pair
             held=(HeldFeature(feature=2), HeldFeature(feature=5)),
         ),
     )
+
+
+def test_a_dataset_is_fetched_while_one_watches_and_its_report_comes_by_itself(
+    page: Page, site, world, axe, quiet_console
+):
+    page.goto(f"{site.url}/preferences/new")
+    form = page.get_by_role("form", name="Fetch a dataset of the Hugging Face hub")
+    form.get_by_label("Dataset").fill("owner/pairs")
+    form.get_by_role("button", name="Fetch and report").click()
+    expect(page.locator("#fetching")).to_contain_text("waits for a free worker")
+    assert faults(page, axe) == []
+    with site.scope() as session:
+        card = jobs.list_jobs(session, kind="fetch", limit=1)[0]
+        spec = parse_spec(jobs.get_spec(session, card.job_id))
+    place = upload_rows(site.data_dir, spec.upload)
+    half = place.with_name(".half")
+    half.mkdir()
+    lines = preference_lines(some_pairs(8, 2))
+    (half / "rows.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    half.rename(place)
+    expect(page.get_by_role("button", name="Save 10 pairs")).to_be_visible()
+    expect(page).to_have_url(re.compile(rf"/preferences/uploads/{spec.upload}$"))
 
 
 def test_enter_in_a_field_takes_nothing_away(page: Page, site, world):
