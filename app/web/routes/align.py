@@ -4,7 +4,7 @@ import json
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Header, Path, Query, Request
+from fastapi import APIRouter, Depends, Path, Query, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
@@ -18,7 +18,7 @@ from app.web import render, run_plots, sse
 from app.web.i18n import gettext
 from app.web.places import JobPlaceDep
 from app.web.render import Here
-from app.web.routes.jobs import JobId, existing_job
+from app.web.routes.jobs import JobId, SeqDep, existing_job
 from app.web.sse import Look
 from core.db.session import Session
 from core.domain.job import EventKind
@@ -108,12 +108,9 @@ async def live(
     request: Request,
     resources: ResourcesDep,
     job_id: Annotated[int, Depends(existing_job)],
-    after: int = 0,
-    last_event_id: Annotated[str | None, Header()] = None,
+    seq: SeqDep,
 ) -> AsyncIterator[ServerSentEvent]:
     """The run's page as it changes, from the event that the reader saw last."""
-    resumed = last_event_id if last_event_id and last_event_id.isdigit() else None
-    seq = int(resumed) if resumed else after
     here = render.here(request, section=SECTION)
     stream = sse.job_stream(resources, job_id, seq=seq, here=here, tell=run_messages)
     async for message in stream:

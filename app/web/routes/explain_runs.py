@@ -4,7 +4,7 @@ import time
 from collections.abc import AsyncIterator, Iterable
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Header, Query, Request
+from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from pydantic import ValidationError
@@ -21,7 +21,7 @@ from app.web import render, run_form, score_charts, sse
 from app.web.i18n import gettext
 from app.web.places import JobPlaceDep
 from app.web.render import Here
-from app.web.routes.jobs import JobId, PostedDep, existing_job
+from app.web.routes.jobs import JobId, PostedDep, SeqDep, existing_job
 from app.web.run_form import RunForm
 from app.web.sse import Look, Tell
 from core.db.session import Session
@@ -123,12 +123,9 @@ async def live(
     request: Request,
     resources: ResourcesDep,
     job_id: Annotated[int, Depends(existing_job)],
-    after: int = 0,
-    last_event_id: Annotated[str | None, Header()] = None,
+    seq: SeqDep,
 ) -> AsyncIterator[ServerSentEvent]:
     """The run's page as it changes, from the event that the reader saw last."""
-    resumed = last_event_id if last_event_id and last_event_id.isdigit() else None
-    seq = int(resumed) if resumed else after
     here = render.here(request, section=SECTION)
     async for message in sse.job_stream(resources, job_id, seq=seq, here=here, tell=run_messages()):
         yield message

@@ -137,17 +137,23 @@ def existing_job(resources: ResourcesDep, job_id: JobId) -> int:
         return jobs.get_job(session, job_id).card.job_id
 
 
+def seen_last(after: int = 0, last_event_id: Annotated[str | None, Header()] = None) -> int:
+    """Number of the event that the reader of a stream saw last, by the browser or the page."""
+    resumed = last_event_id if last_event_id and last_event_id.isdigit() else None
+    return int(resumed) if resumed else after
+
+
+SeqDep = Annotated[int, Depends(seen_last)]
+
+
 @router.get("/jobs/{job_id}/live", response_class=EventSourceResponse)
 async def live(
     request: Request,
     resources: ResourcesDep,
     job_id: Annotated[int, Depends(existing_job)],
-    after: int = 0,
-    last_event_id: Annotated[str | None, Header()] = None,
+    seq: SeqDep,
 ) -> AsyncIterator[ServerSentEvent]:
     """The job's page as it changes, from the event that the reader saw last."""
-    resumed = last_event_id if last_event_id and last_event_id.isdigit() else None
-    seq = int(resumed) if resumed else after
     here = render.here(request, section=SECTION)
     async for message in sse.job_stream(resources, job_id, seq=seq, here=here):
         yield message
