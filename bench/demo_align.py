@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from pydantic import JsonValue
 
 from core.domain.align_preset import load_align_preset
 from core.domain.alignment import AlignSpec, Method
@@ -22,6 +23,7 @@ from worker.align.training.launch import make_accelerator
 from worker.align.training.metrics import Row, read_metrics
 from worker.align.training.observer import METRICS
 
+ALL_HELD_OUT = 66
 _CACHE = Path("~/.cache/sparsight").expanduser()
 _ACCURACY, _KL = "eval_preference_accuracy", "eval_probe_kl/forward"
 
@@ -48,7 +50,7 @@ class Quiet:
         sys.stderr.write("\n" if done == total else "")
         sys.stderr.flush()
 
-    def log(self, text: str) -> None:
+    def tell(self, kind: str, /, **values: JsonValue) -> None:
         """Not shown."""
 
     def stop_requested(self) -> bool:
@@ -79,9 +81,14 @@ def main() -> None:
 
 
 def _spec(method: Method, seed: int, options: argparse.Namespace) -> AlignSpec:
-    """The demo preset with another method and seed, evaluated every second step."""
+    """The demo preset with another method and seed, tried on all held-out pairs every 2 steps."""
     preset = load_align_preset("demo").model_dump()
-    training = preset["training"] | {"seed": seed, "eval_every": 2, "tensorboard": False}
+    training = preset["training"] | {
+        "seed": seed,
+        "eval_every": 2,
+        "max_eval": ALL_HELD_OUT,
+        "tensorboard": False,
+    }
     if options.steps:
         training["max_steps"] = options.steps
     if options.learning_rate:

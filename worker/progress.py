@@ -147,7 +147,7 @@ class JobContext:
         """Add a line of free text to the job's log."""
         self._add_line({"level": level.lower(), "text": text[:MAX_LINE_LENGTH]})
 
-    def tell(self, kind: str, level: str = "info", **values: JsonValue) -> None:
+    def tell(self, kind: str, level: str = "info", /, **values: JsonValue) -> None:
         """Add a line of a known kind, which pages put into the reader's words."""
         self._add_line(line(kind, level, **values))
 

@@ -24,6 +24,22 @@ SENTENCES: Mapping[str, str] = {
     "rows_fetched": N_("%(n_rows)s rows of %(data)s were fetched."),
     "endpoint_probed": N_("Finding out what %(endpoint)s can do."),
     "explain_round": N_("%(phase)s: %(n)s %(unit)s to make, %(n_done)s done before."),
+    "align_template": N_("Conversations are rendered with the model's own chat template."),
+    "align_no_template": N_(
+        "The model has no chat template; conversations are rendered as "
+        "<|user|> question <|assistant|> answer, each on its own line, with the end-of-text token."
+    ),
+    "align_refused": N_("%(n)s of %(n_rows)s rows were refused."),
+    "align_cut": N_(
+        "%(n_prompts)s of %(n)s prompts and %(n_answers)s of %(n)s answers were cut, "
+        "%(n_tokens)s tokens in all."
+    ),
+    "align_reference_checked": N_("The reference cache was checked on a sample of pairs."),
+    "align_reference_damaged": N_("Damaged shards of the reference are computed again: %(n)s."),
+    "align_reference_kept": N_("The reference cache of an earlier run is used."),
+    "align_online": N_(
+        "%(method)s compares whole distributions, so a frozen copy stays in memory."
+    ),
     "harvest_model": N_(
         "Model %(model_id)s: %(architecture)s, %(n_layers)s layers of width %(d_model)s, "
         "%(dtype)s on %(device)s."

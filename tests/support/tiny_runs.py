@@ -6,8 +6,10 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from pydantic import JsonValue
 
 from core.domain.alignment import AlignSpec, ConstraintSae
+from core.domain.job_lines import sentence
 from core.domain.model import ModelInfo, ModelKind, ModelSource
 from core.domain.preference import PreferencePair, PreferenceSet, Role, Split, Turn
 from core.domain.sae import SaeKind, SaeSource
@@ -135,9 +137,9 @@ class Recorder:
         if phase == "training":
             self.done = done
 
-    def log(self, text: str) -> None:
+    def tell(self, kind: str, /, **values: JsonValue) -> None:
         """Remember a line."""
-        self.lines.append(text)
+        self.lines.append(sentence(kind, values))
 
     def stop_requested(self) -> bool:
         """Whether enough steps were done."""

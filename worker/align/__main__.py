@@ -5,9 +5,10 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, TypeAdapter
+from pydantic import Field, JsonValue, TypeAdapter
 
 from core.domain.alignment import AlignSpec, SftSpec
+from core.domain.job_lines import sentence
 from core.errors import Cancelled, SparsightError
 from worker.align.run import FAILURE, RESULT, SPEC, execute
 from worker.align.storage import save_text
@@ -31,9 +32,9 @@ class RankSink:
         """Told by standard output, which the parent keeps."""
         sys.stdout.write(f"{phase}: {done} of {total}\n")
 
-    def log(self, text: str) -> None:
+    def tell(self, kind: str, /, **values: JsonValue) -> None:
         """Told by standard output, which the parent keeps."""
-        sys.stdout.write(f"{text}\n")
+        sys.stdout.write(f"{sentence(kind, values)}\n")
 
     def stop_requested(self) -> bool:
         """Whether a signal came."""

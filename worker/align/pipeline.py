@@ -21,6 +21,7 @@ from worker.align.constraint import Constraint
 from worker.align.data.pairs import (
     TokenPair,
     TokenSequence,
+    Truncation,
     count_truncation,
     encode_conversations,
     encode_pairs,
@@ -28,7 +29,7 @@ from worker.align.data.pairs import (
     sides,
 )
 from worker.align.data.sources import check_enough
-from worker.align.data.templates import template_note
+from worker.align.data.templates import template_kind
 from worker.align.objective import ConversationObjective, OnlineReference, PreferenceObjective
 from worker.align.policy import Policy, check_head
 from worker.align.reference_cache import (
@@ -146,7 +147,7 @@ def align_model(
         n_train=len(train_pairs),
         n_held_out=len(held_out),
         n_refused=len(data.rejected),
-        truncation=cut,
+        truncation=cut.sentence(),
         cache_bytes_per_pair=cache.bytes_per_pair,
     )
 
@@ -161,7 +162,7 @@ def tune_model(
     encoded = encode_conversations(
         (*kept, *held_out), tokenizer=loaded.tokenizer, max_length=spec.max_length
     )
-    cut = count_truncation(encoded).sentence()
+    cut = count_truncation(encoded)
     _announce(stage, loaded, data, cut)
     check_lengths(spec.max_length, loaded)
     policy = open_policy(loaded, spec.dtype)
@@ -193,17 +194,17 @@ def tune_model(
         n_train=len(kept),
         n_held_out=len(held_out),
         n_refused=len(data.rejected),
-        truncation=cut,
+        truncation=cut.sentence(),
         cache_bytes_per_pair={},
     )
 
 
 def _announce(
-    stage: Stage, loaded: LoadedModel, data: PreferenceSet | ConversationSet, cut: str
+    stage: Stage, loaded: LoadedModel, data: PreferenceSet | ConversationSet, cut: Truncation
 ) -> None:
-    stage.observer.log(template_note(loaded.tokenizer))
-    stage.observer.log(f"{len(data.rejected)} of {data.n_rows} rows were refused.")
-    stage.observer.log(cut)
+    stage.observer.tell(template_kind(loaded.tokenizer))
+    stage.observer.tell("align_refused", n=len(data.rejected), n_rows=data.n_rows)
+    stage.observer.tell("align_cut", **cut.numbers())
 
 
 def check_lengths(max_length: int, loaded: LoadedModel) -> None:
@@ -222,10 +223,10 @@ def _encode(
     loaded: LoadedModel,
     data: PreferenceSet,
     stage: Stage,
-) -> tuple[Sequence[TokenPair], str]:
-    """The pairs as tokens, within the model's length, and a sentence on how many were cut."""
+) -> tuple[Sequence[TokenPair], Truncation]:
+    """The pairs as tokens, within the model's length, and how many were cut."""
     encoded = encode_pairs(pairs, tokenizer=loaded.tokenizer, lengths=spec.lengths)
-    cut = count_truncation(sides(encoded)).sentence()
+    cut = count_truncation(sides(encoded))
     _announce(stage, loaded, data, cut)
     check_lengths(spec.lengths.max_length, loaded)
     return encoded, cut
@@ -277,7 +278,7 @@ def prepare_reference(
         pad_id=pad_id,
         device=device,
     )
-    stage.observer.log("The reference cache was checked on a sample of pairs.")
+    stage.observer.tell("align_reference_checked")
     with stage.accelerator.main_process_first():
         probe = make_probe(
             encoded[n_train:],
@@ -302,13 +303,13 @@ def _grow(
     pad_id: int,
 ) -> None:
     if stage.accelerator.is_main_process and (damaged := remove_damaged(plan)):
-        stage.observer.log(f"Damaged shards of the reference are computed again: {len(damaged)}.")
+        stage.observer.tell("align_reference_damaged", n=len(damaged))
     stage.accelerator.wait_for_everyone()
     missing = missing_shards(plan)
     total = len(encoded)
     done = total - min(total, len(missing) * plan.shard_pairs)
     if not missing:
-        stage.observer.log("The reference cache of an earlier run is used.")
+        stage.observer.tell("align_reference_kept")
 
     def after_batch(n_pairs: int) -> None:
         nonlocal done
@@ -341,9 +342,7 @@ def keep_online(
     """A frozen copy of the policy, for methods that compare whole distributions; else None."""
     if not spec.needs_online_reference:
         return None
-    stage.observer.log(
-        f"{spec.method.value} compares whole distributions, so a frozen copy stays in memory."
-    )
+    stage.observer.tell("align_online", method=spec.method.value)
     return OnlineReference(
         copy.deepcopy(policy),
         encoded,

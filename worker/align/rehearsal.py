@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator
+from pydantic import JsonValue
 from torch import nn
 
 from core.domain.align_check import Estimate
@@ -46,9 +47,9 @@ class Watch:
     def progress(self, *, done: int, total: int, phase: str) -> None:
         """The checks are what is counted."""
 
-    def log(self, text: str) -> None:
-        """A line for the job's log."""
-        self.job.log(text)
+    def tell(self, kind: str, /, **values: JsonValue) -> None:
+        """A line of a known kind for the job's log."""
+        self.job.tell(kind, **values)
 
     def stop_requested(self) -> bool:
         """Whether the job was cancelled."""

@@ -139,9 +139,9 @@ class JobSink:
         unit = "pairs" if phase == "reference" else "steps"
         self._job.progress(done=done, total=total, unit=unit, phase=phase)
 
-    def log(self, text: str) -> None:
-        """A line for the job's log."""
-        self._job.log(text)
+    def tell(self, kind: str, /, **values: JsonValue) -> None:
+        """A line of a known kind for the job's log."""
+        self._job.tell(kind, **values)
 
     def stop_requested(self) -> bool:
         """Whether the job was cancelled."""

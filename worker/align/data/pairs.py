@@ -12,10 +12,12 @@ from enum import StrEnum
 import numpy as np
 import torch
 from jaxtyping import Bool, Int, Int32
+from pydantic import JsonValue
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from core.domain.alignment import Lengths
+from core.domain.job_lines import sentence
 from core.domain.preference import Conversation, PreferencePair, Role, Turn
 from worker.align.data.templates import Piece, render
 from worker.align.logps import Targets, next_token_targets
@@ -73,10 +75,16 @@ class Truncation:
         >>> Truncation(n_sequences=8, n_prompts_cut=1, n_answers_cut=2, n_tokens_cut=90).sentence()
         '1 of 8 prompts and 2 of 8 answers were cut, 90 tokens in all.'
         """
-        return (
-            f"{self.n_prompts_cut} of {self.n_sequences} prompts and {self.n_answers_cut} of "
-            f"{self.n_sequences} answers were cut, {self.n_tokens_cut} tokens in all."
-        )
+        return sentence("align_cut", self.numbers())
+
+    def numbers(self) -> dict[str, JsonValue]:
+        """The values of that sentence."""
+        return {
+            "n": self.n_sequences,
+            "n_prompts": self.n_prompts_cut,
+            "n_answers": self.n_answers_cut,
+            "n_tokens": self.n_tokens_cut,
+        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

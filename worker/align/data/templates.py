@@ -34,14 +34,10 @@ def template_of(tokenizer: PreTrainedTokenizerBase) -> str:
     return template if isinstance(template, str) else FALLBACK
 
 
-def template_note(tokenizer: PreTrainedTokenizerBase) -> str:
-    """One sentence on which template is used, for the log of a run."""
-    if isinstance(tokenizer.chat_template, str):
-        return "Conversations are rendered with the model's own chat template."
-    return (
-        "The model has no chat template; conversations are rendered as "
-        "<|user|> question <|assistant|> answer, each on its own line, with the end-of-text token."
-    )
+def template_kind(tokenizer: PreTrainedTokenizerBase) -> str:
+    """Which line of a run's log says how conversations are rendered."""
+    own = isinstance(tokenizer.chat_template, str)
+    return "align_template" if own else "align_no_template"
 
 
 def render(turns: Sequence[Turn], tokenizer: PreTrainedTokenizerBase) -> tuple[Piece, ...]:

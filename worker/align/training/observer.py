@@ -6,6 +6,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
+from pydantic import JsonValue
+
 from worker.align.storage import save_text
 from worker.align.training.evaluation import MovedFeature
 from worker.align.training.metrics import MetricFile, read_metrics, write_csv, write_tensorboard
@@ -24,8 +26,8 @@ class Sink(Protocol):
     def progress(self, *, done: int, total: int, phase: str) -> None:
         """Units done so far."""
 
-    def log(self, text: str) -> None:
-        """A line for the log."""
+    def tell(self, kind: str, /, **values: JsonValue) -> None:
+        """A line of a known kind for the log."""
 
     def stop_requested(self) -> bool:
         """Whether somebody asked to stop."""
@@ -61,10 +63,10 @@ class Observer:
         if self._is_main:
             self._sink.progress(done=done, total=total, phase=phase)
 
-    def log(self, text: str) -> None:
-        """A line for the log."""
+    def tell(self, kind: str, /, **values: JsonValue) -> None:
+        """A line of a known kind for the log."""
         if self._is_main:
-            self._sink.log(text)
+            self._sink.tell(kind, **values)
 
     def moved(self, step: int, features: Sequence[MovedFeature]) -> None:
         """Keep the features that moved most by this step."""
