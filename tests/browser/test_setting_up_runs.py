@@ -8,7 +8,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from app.services.preferences import pages as preference_pages
 from core.db.repositories import jobs
-from core.domain.align_jobs import AlignCheckSpec
+from core.domain.align_jobs import AlignCheckSpec, FetchSpec
 from core.domain.alignment import AlignSpec, ConstraintSae, HeldFeature, StoredPreferences
 from core.domain.job import parse_spec
 from core.interchange.preference_store import upload_rows
@@ -111,6 +111,7 @@ def test_a_dataset_is_fetched_while_one_watches_and_its_report_comes_by_itself(
     with site.scope() as session:
         card = jobs.list_jobs(session, kind="fetch", limit=1)[0]
         spec = parse_spec(jobs.get_spec(session, card.job_id))
+    assert isinstance(spec, FetchSpec)
     place = upload_rows(site.data_dir, spec.upload)
     half = place.with_name(".half")
     half.mkdir()

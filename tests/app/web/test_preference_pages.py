@@ -308,6 +308,7 @@ def test_a_fetch_that_failed_says_why_and_offers_the_form_again(client, scope):
     card, _ = newest_job(scope)
     with scope() as session:
         claim = attempts.claim(session, job_id=card.job_id, attempt=1, owner="test:1:1")
+        assert claim is not None
         failure = JobFailure(code="not_found", message="There is no dataset.", hint="Look again.")
         attempts.fail(session, claim, failure)
     page = client.get(place).text

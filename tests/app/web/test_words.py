@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from app.web import i18n, words
-from core.domain.job_lines import line
+from core.domain.job_lines import sentence
 from core.errors import SparsightError
 from core.jobs.recovery import Crash
 
@@ -52,16 +52,15 @@ def test_every_phase_and_unit_of_a_job_has_a_word(chinese, parameter, word):
 
 
 def test_a_line_of_a_known_kind_is_told_in_the_readers_language(chinese):
-    told = line("harvest_known", harvest_id=1200)
-    found = words.log_text(told["text"], told["line"], told["values"])
+    values = {"harvest_id": 1200}
+    found = words.log_text(sentence("harvest_known", values), "harvest_known", values)
     assert found == "采集 1,200 与本次完全相同，直接使用。"
 
 
 def test_a_code_in_a_line_is_told_by_its_headline(chinese):
-    told = line("attempt_ended_early", attempt=2, code="worker_lost")
-    assert words.error_word("worker_lost") in words.log_text(
-        told["text"], told["line"], told["values"]
-    )
+    kind, values = "attempt_ended_early", {"attempt": 2, "code": "worker_lost"}
+    found = words.log_text(sentence(kind, values), kind, values)
+    assert words.error_word("worker_lost") in found
 
 
 @pytest.mark.parametrize(

@@ -6,12 +6,16 @@ from app.services.features.recent import Recent
 
 
 def test_the_value_that_was_not_asked_for_longest_is_read_again():
-    read = []
+    read: list[str] = []
+    recent: Recent[str, str] = Recent(2)
 
-    def value(key):
-        return recent.get(key, lambda: read.append(key) or key.upper())
+    def value(key: str) -> str:
+        def upper() -> str:
+            read.append(key)
+            return key.upper()
 
-    recent = Recent(2)
+        return recent.get(key, upper)
+
     assert [value(key) for key in "abab"] == list("ABAB")
     assert read == ["a", "b"]
     value("c")
@@ -22,7 +26,8 @@ def test_the_value_that_was_not_asked_for_longest_is_read_again():
 
 
 def test_a_failure_is_not_kept():
-    recent = Recent(2)
+    recent: Recent[str, int] = Recent(2)
+    nothing: dict[str, int] = {}
     with pytest.raises(KeyError):
-        recent.get("a", lambda: {}["a"])
+        recent.get("a", lambda: nothing["a"])
     assert recent.get("a", lambda: 1) == 1
