@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from pydantic import JsonValue
 
 from app.web import i18n, words
 from core.domain.job_lines import sentence
@@ -52,13 +53,14 @@ def test_every_phase_and_unit_of_a_job_has_a_word(chinese, parameter, word):
 
 
 def test_a_line_of_a_known_kind_is_told_in_the_readers_language(chinese):
-    values = {"harvest_id": 1200}
+    values: dict[str, JsonValue] = {"harvest_id": 1200}
     found = words.log_text(sentence("harvest_known", values), "harvest_known", values)
     assert found == "采集 1,200 与本次完全相同，直接使用。"
 
 
 def test_a_code_in_a_line_is_told_by_its_headline(chinese):
-    kind, values = "attempt_ended_early", {"attempt": 2, "code": "worker_lost"}
+    kind = "attempt_ended_early"
+    values: dict[str, JsonValue] = {"attempt": 2, "code": "worker_lost"}
     found = words.log_text(sentence(kind, values), kind, values)
     assert words.error_word("worker_lost") in found
 
