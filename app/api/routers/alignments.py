@@ -59,9 +59,16 @@ def list_alignments(
 
 
 @router.post("", status_code=HTTPStatus.ACCEPTED, responses=failures(404, 422))
-def submit_alignment(session: SessionDep, body: SubmitRequest, response: Response) -> JobBody:
-    """Queues a run from settings or from a preset with changes; watch it under /jobs/{job_id}."""
+def submit_alignment(
+    session: SessionDep, resources: ResourcesDep, body: SubmitRequest, response: Response
+) -> JobBody:
+    """Queues a run from settings or from a preset with changes; watch it under /jobs/{job_id}.
+
+    Settings of which a fast check fails are refused.
+    """
     spec = alignments.settings_of(body.spec, preset=body.preset, changes=body.changes)
+    offers = align_offers.list_offers(session)
+    align_launch.look(spec, offers, data_dir=resources.data_dir).refuse_failed()
     job_id = align_launch.submit(session, spec)
     response.headers["Location"] = f"/api/v1/alignments/{job_id}"
     return JobBody.of(jobs.get_job(session, job_id).card)

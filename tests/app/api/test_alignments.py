@@ -64,6 +64,15 @@ def test_presets_are_complete_settings_and_start_runs(client):
         ({"preset": "demo", "changes": {"beta": -1}}, 422, "beta"),
         ({"preset": "demo", "changes": {"nonsense": 1}}, 422, "nonsense"),
         ({"preset": "demo", "changes": {"constraint": []}}, 422, "constraint"),
+        (
+            422,
+            "lengths.max_length",
+        ),
+        (
+            {"preset": "demo", "changes": {"data": {"kind": "file", "path": "/nowhere/x.jsonl"}}},
+            422,
+            "data.path",
+        ),
     ],
 )
 def test_settings_that_are_none_are_refused_with_their_fields(client, body, status, words):

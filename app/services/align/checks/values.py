@@ -7,6 +7,7 @@ from enum import StrEnum
 from app.services.align.costs import MemoryParts, ModelSizes, SaeSizes
 from app.services.align.data import DataFacts
 from app.services.harvest.estimate import Machine
+from app.services.problems import FieldProblem, FieldsInvalid
 from core.errors import SparsightError
 
 
@@ -109,6 +110,25 @@ class LaunchReport:
         """Checks that keep the run from being submitted."""
         return tuple(check for check in self.checks if check.outcome is Outcome.FAILED)
 
+    def refuse_failed(self) -> None:
+        """Raise what keeps the run from being submitted, for programs.
+
+        Raises:
+            FieldsInvalid: a check failed; each with the field that mends it.
+        """
+        if self.failed:
+            raise FieldsInvalid(tuple(map(_problem, self.failed)))
+
     def count(self, outcome: Outcome) -> int:
         """Checks of an outcome."""
         return sum(check.outcome == outcome for check in self.checks)
+
+
+def _problem(check: Check) -> FieldProblem:
+    found = ", ".join(f"{name} {value:g}" for name, value in check.numbers.items())
+    seen = " ".join(part for part in (check.subject, check.text, found) if part)
+    return FieldProblem(
+        path=check.path,
+        message=f"The check of {check.name.value} failed: {seen}.".replace("..", "."),
+        hint="Ask /api/v1/alignments/check for every check of these settings.",
+    )
