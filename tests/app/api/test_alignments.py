@@ -65,10 +65,6 @@ def test_presets_are_complete_settings_and_start_runs(client):
         ({"preset": "demo", "changes": {"nonsense": 1}}, 422, "nonsense"),
         ({"preset": "demo", "changes": {"constraint": []}}, 422, "constraint"),
         (
-            422,
-            "lengths.max_length",
-        ),
-        (
             {"preset": "demo", "changes": {"data": {"kind": "file", "path": "/nowhere/x.jsonl"}}},
             422,
             "data.path",
