@@ -236,6 +236,21 @@ def read_indices(text: str) -> list[int]:
     return list(found)
 
 
+def write_indices(indices: Iterable[int]) -> str:
+    """A list with ranges that ``read_indices`` reads.
+
+    >>> write_indices([14, 7, 12, 13])
+    '7, 12-14'
+    """
+    runs: list[list[int]] = []
+    for index in sorted(set(indices)):
+        if runs and index == runs[-1][1] + 1:
+            runs[-1][1] = index
+        else:
+            runs.append([index, index])
+    return ", ".join(f"{a}" if a == b else f"{a}-{b}" for a, b in runs)
+
+
 def _too_many() -> str:
     return gettext("List at most %(n)s features.") % {"n": MAX_LISTED_FEATURES}
 

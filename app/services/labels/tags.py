@@ -47,6 +47,11 @@ def tagged(session: Session, query: LabelQuery) -> tuple[Label, ...]:
     return labels.list_labels(session, query)
 
 
+def bearers(session: Session, name: str, *, model_id: str, sae_id: str) -> tuple[int, ...]:
+    """Features of an SAE that bear a tag, by index; none where the tag is not known."""
+    return tags.tagged(session, name, model_id=model_id, sae_id=sae_id)
+
+
 def matching(
     session: Session,
     *,

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from pydantic import ValidationError
+from starlette.datastructures import QueryParams
 
 from app.deps import ResourcesDep, SessionDep
 from app.services.explain import endpoints, explanations
@@ -16,6 +17,7 @@ from app.services.explain import runs as explain_runs
 from app.services.explain.estimate import RunEstimate
 from app.services.features import catalog
 from app.services.jobs import jobs
+from app.services.labels import tags
 from app.services.problems import FieldProblem, FieldsInvalid, field_problems
 from app.web import render, run_form, score_charts, sse
 from app.web.i18n import gettext
@@ -29,7 +31,7 @@ from core.domain.explain_job import ExplainSpec, RunBudget
 from core.domain.job import JobPlace
 from core.domain.views import SaeCard
 from core.domain.views_explain import EndpointCard
-from core.errors import NotFound
+from core.errors import Invalid, NotFound
 
 router = APIRouter(prefix="/explanations")
 
@@ -73,10 +75,29 @@ def overview(
 @router.get("/new")
 def new(request: Request, session: SessionDep) -> Response:
     """The form of a new run."""
-    form = run_form.fresh(
-        request.query_params, saes=_saes(session), endpoints=endpoints.list_endpoints(session)
-    )
+    asked = _named(session, request.query_params)
+    form = run_form.fresh(asked, saes=_saes(session), endpoints=endpoints.list_endpoints(session))
     return _form_page(request, session, form)
+
+
+def _named(session: Session, asked: QueryParams) -> dict[str, str]:
+    """What an address asks for, with the features of a tag or of a list's ticks as numbers.
+
+    Raises:
+        Invalid: a tick is no feature, or ticks are of several SAEs.
+    """
+    found = dict(asked)
+    ticked = tags.of_one_sae(asked.getlist("feature"))
+    if len(ticked) > 1:
+        raise Invalid(
+            gettext("These are features of several SAEs."), hint=gettext("Tick those of one.")
+        )
+    for (model_id, sae_id), indices in ticked.items():
+        found |= {"model": model_id, "sae": sae_id, "features": run_form.write_indices(indices)}
+    if "tag" in found and "model" in found and "sae" in found:
+        borne = tags.bearers(session, found["tag"], model_id=found["model"], sae_id=found["sae"])
+        found["features"] = run_form.write_indices(borne)
+    return found
 
 
 @router.post("/new/estimate")

@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from app.services.labels import tags
 from app.web import run_form
 from app.web.run_form import read_indices
 from core.db.repositories import attempts, explanations
@@ -213,6 +214,24 @@ def test_the_form_comes_filled_from_an_address():
     assert chosen["min_density"] == pytest.approx(0.001)
     listed = run_form.fresh({"features": "3,4"}, saes=[], endpoints=[]).values()[0]
     assert listed["features"] == {"by": "list", "indices": [3, 4]}
+
+
+def test_the_form_comes_filled_with_a_tag_or_with_ticked_features(client, session_scope, planted):
+    with session_scope() as session:
+        tags.tag_features(
+            session, model_id=MODEL_ID, sae_id=SAE_ID, indices=[0, 1, 3], add=["tone"], author="Ann"
+        )
+    place = f"model={MODEL_ID}&sae={SAE_ID}"
+    assert ">\n0-1, 3</textarea>" in client.get(f"/explanations/new?{place}&tag=tone").text
+    assert (
+        f"/explanations/new?tag=tone&amp;{place.replace('&', '&amp;')}"
+        in client.get("/tags/tone").text
+    )
+    ticked = f"feature={MODEL_ID}/{SAE_ID}/2&feature={MODEL_ID}/{SAE_ID}/1"
+    assert ">\n1-2</textarea>" in client.get(f"/explanations/new?{ticked}").text
+    several = client.get(f"/explanations/new?{ticked}&feature={MODEL_ID}/another/1")
+    assert several.status_code == 422
+    assert "several SAEs" in several.text
 
 
 def test_a_scorer_without_an_endpoint_keeps_nothing_that_needs_one():
