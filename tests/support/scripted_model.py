@@ -226,9 +226,9 @@ class NativeModel(ScriptedModel):
         ):
             if number < start:
                 continue
-            first = number == start or place is None
-            own.append([None if first else -1.0, self.token_id(token), token])
-            top.append(None if first else [[lp, self.token_id(t), t] for t, lp in place.items()])
+            known = {} if number == start or place is None else place
+            own.append([-1.0 if known else None, self.token_id(token), token])
+            top.append([[lp, self.token_id(t), t] for t, lp in known.items()] or None)
         meta = {
             "id": "native-1",
             "prompt_tokens": len(tokens),
