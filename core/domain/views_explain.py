@@ -340,6 +340,15 @@ class RunPage:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ExplanationSlice:
+    """Explanations of one page, the newest first, and its neighbours' places; None without one."""
+
+    cards: tuple[ExplanationCard, ...]
+    previous_after: int | None
+    next_before: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FoundExplanation:
     """An explanation found by words in it."""
 

@@ -17,6 +17,7 @@ from app.api.schemas.explain_runs import (
     RunEstimateBody,
     RunList,
 )
+from app.api.schemas.explanations import ExplanationBody, WrittenList
 from app.api.schemas.jobs import JobBody
 from app.deps import SessionDep
 from app.services.explain import estimate as explain_estimate
@@ -87,6 +88,23 @@ def list_explain_runs(
 def get_explain_run(session: SessionDep, job_id: JobIdPath) -> RunDetail:
     """A run with the distributions of its scores by layer, method and kind."""
     return RunDetail.of(explain_runs.get_run(session, job_id))
+
+
+@router.get("/explain-runs/{job_id}/explanations", responses=failures(404, 422))
+def list_written_explanations(
+    session: SessionDep, job_id: JobIdPath, place: JobPlaceDep, limit: LimitQuery = 50
+) -> WrittenList:
+    """Explanations that a run wrote and nobody has replaced, with their scores.
+
+    ``before`` and ``after`` are numbers of explanations here.
+    """
+    explain_runs.get_run(session, job_id)
+    found = explain_runs.written(session, job_id, place=place, limit=limit)
+    return WrittenList(
+        explanations=[ExplanationBody.of(card) for card in found.cards],
+        previous_after=found.previous_after,
+        next_before=found.next_before,
+    )
 
 
 @router.post("/explain-runs/{job_id}/resume", responses=failures(404, 409, 422))

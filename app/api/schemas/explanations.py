@@ -230,6 +230,19 @@ class ExplanationList(Schema):
     explanations: list[ExplanationBody] = Field(description="The newest, or the best, first.")
 
 
+class WrittenList(Schema):
+    """Explanations that a run wrote."""
+
+    explanations: list[ExplanationBody] = Field(description="The newest first.")
+    previous_after: int | None = Field(
+        description="Give it as after for newer ones; null on the first page.",
+        examples=[None],
+    )
+    next_before: int | None = Field(
+        description="Give it as before for older ones; null at the end.", examples=[310]
+    )
+
+
 class ExplanationDetailBody(Schema):
     """An explanation with what it was made from."""
 

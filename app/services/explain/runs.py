@@ -8,14 +8,14 @@ from pydantic import ValidationError
 from app.services.explain.estimate import material_of
 from app.services.features import catalog
 from app.services.problems import FieldProblem, FieldsInvalid, field_problems
-from core.db.repositories import answers, endpoints, jobs, scores
+from core.db.repositories import answers, endpoints, explanations, jobs, scores
 from core.db.session import Session
 from core.domain.explain_job import ExplainerSetting, ExplainSpec, RunBudget
 from core.domain.explanation import EvidenceStyle
 from core.domain.ids import FeatureId
 from core.domain.job import NEWEST, JobCard, JobPage, JobPlace, JobSlice
 from core.domain.llm import Message
-from core.domain.views_explain import RunCard, RunPage, Spending
+from core.domain.views_explain import ExplanationSlice, RunCard, RunPage, Spending
 from core.errors import NotFound
 from core.explaining.explainer import explain_question, messages_of
 from core.explaining.material import SplitSizes, split_of
@@ -70,6 +70,11 @@ def check(session: Session, values: Mapping[str, object]) -> ExplainSpec:
 def submit(session: Session, spec: ExplainSpec, *, created_by: str | None = None) -> int:
     """Queues a checked run when the session's transaction commits; the id of its job."""
     return control.submit(session, spec, created_by=created_by)
+
+
+def written(session: Session, job_id: int, *, place: JobPlace, limit: int) -> ExplanationSlice:
+    """A page of the explanations that a run wrote, the newest first."""
+    return explanations.page_of_job(session, job_id, place=place, limit=limit)
 
 
 def resume(session: Session, job_id: int, *, budget: RunBudget | None = None) -> JobPage:

@@ -28,7 +28,7 @@ from app.web.run_form import RunForm
 from app.web.sse import Look, Tell
 from core.db.session import Session
 from core.domain.explain_job import ExplainSpec, RunBudget
-from core.domain.job import JobPlace
+from core.domain.job import NEWEST, JobPlace
 from core.domain.views import SaeCard
 from core.domain.views_explain import EndpointCard
 from core.errors import Invalid, NotFound
@@ -38,6 +38,7 @@ router = APIRouter(prefix="/explanations")
 SECTION = "explanations"
 RUNS_SHOWN = 20
 FOUND_SHOWN = 25
+WRITTEN_SHOWN = 25
 _SHARE_OF_TIME = 0.05  # of a stream that is spent on reading the distributions
 
 
@@ -134,9 +135,9 @@ def runs(request: Request) -> Response:
 
 
 @router.get("/runs/{job_id}")
-def show(request: Request, session: SessionDep, job_id: JobId) -> Response:
-    """One run: how far it is, what it found, what failed and what it cost."""
-    return _run_page(request, session, job_id)
+def show(request: Request, session: SessionDep, job_id: JobId, place: JobPlaceDep) -> Response:
+    """One run: how far it is, what it found and wrote, what failed and what it cost."""
+    return _run_page(request, session, job_id, place=place)
 
 
 @router.get("/runs/{job_id}/live", response_class=EventSourceResponse)
@@ -211,6 +212,7 @@ def _run_page(
     session: Session,
     job_id: int,
     *,
+    place: JobPlace = NEWEST,
     form: dict[str, str] | None = None,
     problems: tuple[FieldProblem, ...] = (),
     status: int = 200,
@@ -226,6 +228,8 @@ def _run_page(
         run=run,
         form=form,
         problems=problems,
+        place=place,
+        written=explain_runs.written(session, job_id, place=place, limit=WRITTEN_SHOWN),
         groups=score_charts.strip_groups(run.distributions),
         endpoint_names={c.endpoint_id: c.name for c in endpoints.list_endpoints(session)},
     )

@@ -27,11 +27,13 @@ from core.db.repositories.cards import AnyRow
 from core.db.repositories.scores import cards_of
 from core.domain.explanation import Choice, EvidenceStyle, Explanation, ExplanationMethod
 from core.domain.ids import FeatureId
+from core.domain.job import JobPlace
 from core.domain.llm import Message
 from core.domain.preference import Role
 from core.domain.views_explain import (
     ExplanationCard,
     ExplanationDetails,
+    ExplanationSlice,
     FoundExplanation,
     ScoreCard,
 )
@@ -234,6 +236,36 @@ def of_job(session: Session, job_id: int) -> tuple[ExplanationCard, ...]:
     query = select(*_CARD).where(_ROW.job_id == job_id, _ROW.superseded_by.is_(None))
     rows = session.execute(query.order_by(_ROW.feature_index, _ROW.id))
     return tuple(_card(row, ()) for row in rows)
+
+
+def page_of_job(session: Session, job_id: int, *, place: JobPlace, limit: int) -> ExplanationSlice:
+    """What a job wrote, with scores, the newest first.
+
+    Args:
+        session: the database.
+        job_id: the job.
+        place: by ids of explanations; a page newer than one that is not full is the first.
+        limit: at most so many.
+    """
+    query = select(*_CARD).where(_ROW.job_id == job_id, _ROW.superseded_by.is_(None))
+    query = query.limit(limit + 1)
+    if place.before is None and place.after is not None:
+        newer = query.where(_ROW.id > place.after).order_by(_ROW.id.asc())
+        found = _cards(session, newer)[::-1]
+        if len(found) > limit:
+            return _slice(found[1:], newer=True, older=True)
+    if place.before is not None:
+        query = query.where(_ROW.id < place.before)
+    found = _cards(session, query.order_by(_ROW.id.desc()))
+    return _slice(found[:limit], newer=place.before is not None, older=len(found) > limit)
+
+
+def _slice(found: tuple[ExplanationCard, ...], *, newer: bool, older: bool) -> ExplanationSlice:
+    return ExplanationSlice(
+        cards=found,
+        previous_after=found[0].explanation_id if found and newer else None,
+        next_before=found[-1].explanation_id if found and older else None,
+    )
 
 
 def explained(

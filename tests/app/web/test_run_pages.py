@@ -6,6 +6,7 @@ import pytest
 
 from app.services.labels import tags
 from app.web import run_form
+from app.web.routes import explain_runs
 from app.web.run_form import read_indices
 from core.db.repositories import attempts, explanations
 from core.domain.explain_job import ScorerSetting, WholeSae
@@ -214,6 +215,25 @@ def test_the_form_comes_filled_from_an_address():
     assert chosen["min_density"] == pytest.approx(0.001)
     listed = run_form.fresh({"features": "3,4"}, saes=[], endpoints=[]).values()[0]
     assert listed["features"] == {"by": "list", "indices": [3, 4]}
+
+
+def test_a_run_leads_to_the_explanations_that_it_wrote_page_by_page(
+    client, session_scope, tmp_path, planted, monkeypatch
+):
+    monkeypatch.setattr(explain_runs, "WRITTEN_SHOWN", 3)
+    attempt(session_scope, tmp_path, spec_of(None, features=WholeSae()))
+    (run,) = client.get("/api/v1/explain-runs").json()["runs"]
+    address = f"/explanations/runs/{run['job']['job_id']}"
+    first = client.get(address).text
+    ids = re.findall(r'href="/explanations/(\d+)" dir="auto"', first)
+    assert len(ids) == 3
+    older = re.search(r'href="([^"]*before=\d+[^"]*)#written"', first)
+    assert older is not None
+    second = client.get(older[1].replace("&amp;", "&")).text
+    rest = re.findall(r'href="/explanations/(\d+)" dir="auto"', second)
+    listed = client.get(f"/api/v1/explain-runs/{run['job']['job_id']}/explanations").json()
+    assert ids + rest == [str(e["explanation_id"]) for e in listed["explanations"]]
+    assert client.get("/api/v1/explain-runs/999/explanations").status_code == 404
 
 
 def test_the_form_comes_filled_with_a_tag_or_with_ticked_features(client, session_scope, planted):
