@@ -29,7 +29,7 @@ from worker.align.data.pairs import (
     sides,
 )
 from worker.align.data.sources import check_enough
-from worker.align.data.templates import template_kind
+from worker.align.data.templates import has_template
 from worker.align.objective import ConversationObjective, OnlineReference, PreferenceObjective
 from worker.align.policy import Policy, check_head
 from worker.align.reference_cache import (
@@ -202,7 +202,10 @@ def tune_model(
 def _announce(
     stage: Stage, loaded: LoadedModel, data: PreferenceSet | ConversationSet, cut: Truncation
 ) -> None:
-    stage.observer.tell(template_kind(loaded.tokenizer))
+    if has_template(loaded.tokenizer):
+        stage.observer.tell("align_template")
+    else:
+        stage.observer.tell("align_no_template")
     stage.observer.tell("align_refused", n=len(data.rejected), n_rows=data.n_rows)
     stage.observer.tell("align_cut", **cut.numbers())
 

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import AsyncIterator, Iterable
+from dataclasses import replace
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request
@@ -146,10 +147,15 @@ async def live(
     resources: ResourcesDep,
     job_id: Annotated[int, Depends(existing_job)],
     seq: SeqDep,
+    newest: Annotated[bool, Query()] = False,
 ) -> AsyncIterator[ServerSentEvent]:
-    """The run's page as it changes, from the event that the reader saw last."""
+    """The run's page as it changes, from the event that the reader saw last.
+
+    With ``newest`` the page shows the newest explanations, and goes on doing so.
+    """
     here = render.here(request, section=SECTION)
-    async for message in sse.job_stream(resources, job_id, seq=seq, here=here, tell=run_messages()):
+    tell = run_messages(with_written=newest)
+    async for message in sse.job_stream(resources, job_id, seq=seq, here=here, tell=tell):
         yield message
 
 
@@ -181,22 +187,27 @@ def resume(request: Request, session: SessionDep, job_id: JobId, posted: PostedD
     return render.redirect(request, f"/explanations/runs/{job_id}")
 
 
-def run_messages() -> Tell:
-    """What a stream tells of a run; the distributions as often as reading them is cheap."""
+def run_messages(*, with_written: bool) -> Tell:
+    """What a stream tells of a run; scores and texts as often as reading them is cheap."""
     due = 0.0
 
     def tell(session: Session, look: Look, here: Here) -> list[ServerSentEvent]:
         nonlocal due
         began = time.monotonic()
-        run = explain_runs.get_run(session, look.page.card.job_id)
+        job_id = look.page.card.job_id
+        run = explain_runs.get_run(session, job_id)
         with_scores = began >= due or not look.page.card.active
         context = {
-            "here": here,
+            "here": replace(here, path=f"/explanations/runs/{job_id}", query=()),
             "page": look.page,
             "run": run,
             "form": None,
             "problems": (),
             "groups": score_charts.strip_groups(run.distributions) if with_scores else None,
+            "place": NEWEST,
+            "written": explain_runs.written(session, job_id, place=NEWEST, limit=WRITTEN_SHOWN)
+            if with_written and with_scores
+            else None,
             "lines": sse.log_lines(look),
         }
         html = render.fragment("explain_runs/_live.html", context)

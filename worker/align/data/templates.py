@@ -34,10 +34,9 @@ def template_of(tokenizer: PreTrainedTokenizerBase) -> str:
     return template if isinstance(template, str) else FALLBACK
 
 
-def template_kind(tokenizer: PreTrainedTokenizerBase) -> str:
-    """Which line of a run's log says how conversations are rendered."""
-    own = isinstance(tokenizer.chat_template, str)
-    return "align_template" if own else "align_no_template"
+def has_template(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether conversations are rendered with the model's own template, or with the fallback."""
+    return isinstance(tokenizer.chat_template, str)
 
 
 def render(turns: Sequence[Turn], tokenizer: PreTrainedTokenizerBase) -> tuple[Piece, ...]:
