@@ -24,8 +24,8 @@ EXIT_STOPPED = 75
 EXIT_CLAIM_LOST = 76
 EXIT_DATABASE = 77
 LOOK_SECONDS = 0.1
-# libgomp's threads wait in a loop by default; where others use the cores too, each waits for one that
-# is not running, and small operations take several times as long. Idle machines lose nothing.
+# libgomp's threads wait in a loop by default; where others use the cores too, each waits for one
+# that is not running, and small operations take several times as long. An idle machine loses nothing.
 SHARING = {"GOMP_SPINCOUNT": "1000"}
 FAREWELL_SECONDS = 3.0  # for a runner whose claim has ended to leave by itself
 
@@ -85,7 +85,7 @@ class Runner:
             [*station.command, *words],
             stdin=subprocess.PIPE,
             start_new_session=True,
-            env=SHARING | os.environ,
+            env={**SHARING, **os.environ},  # noqa: TID251 - a child's
         )
 
     async def watch(self) -> int:
