@@ -25,7 +25,7 @@ EXIT_CLAIM_LOST = 76
 EXIT_DATABASE = 77
 LOOK_SECONDS = 0.1
 # libgomp's threads wait in a loop by default; where others use the cores too, each waits for one
-# that is not running, and small operations take several times as long. An idle machine loses nothing.
+# that is not running, and small operations take several times as long. Idle machines lose nothing.
 SHARING = {"GOMP_SPINCOUNT": "1000"}
 FAREWELL_SECONDS = 3.0  # for a runner whose claim has ended to leave by itself
 
