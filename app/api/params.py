@@ -8,7 +8,7 @@ from pydantic import AfterValidator, Field
 from app.services.features.features import MAX_LIST_LIMIT
 from app.services.labels.texts import checked_tags
 from core.domain.ids import MODEL_ID, SAE_ID, FeatureId, check_model_id, check_sae_id
-from core.domain.job import JobPlace
+from core.domain.place import NewestPlace
 from core.domain.views import FeatureQuery, FeatureSort
 
 MAX_ID = 2**31 - 1  # of a harvest, a job, a feature: PostgreSQL's integer
@@ -63,12 +63,12 @@ def job_place(
         int | None,
         Query(ge=1, le=MAX_ID, description="Newer than this job: previous_after.", examples=[9]),
     ] = None,
-) -> JobPlace:
+) -> NewestPlace:
     """Where a page of jobs lies; without either it begins with the newest."""
-    return JobPlace(before=before, after=after)
+    return NewestPlace(before=before, after=after)
 
 
-JobPlaceDep = Annotated[JobPlace, Depends(job_place)]
+JobPlaceDep = Annotated[NewestPlace, Depends(job_place)]
 
 
 def feature_id(model_id: ModelIdPath, sae_id: SaeIdPath, index: IndexPath) -> FeatureId:

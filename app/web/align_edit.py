@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from app.services.align import finder as align_finder
 from app.services.align.offers import Offers
+from app.services.labels import tags
 from app.services.problems import FieldProblem
 from app.web import align_features
 from app.web.align_form import AlignForm
@@ -101,7 +102,7 @@ def with_tag(
     form = form if rows else with_sae(form, key)
     row = rows[0] if rows else form.n_saes - 1
     try:
-        found = align_finder.by_tag(session, tag, model_id=sae.card.model_id, sae_id=sae.sae_id)
+        found = tags.bearers(session, tag, model_id=sae.card.model_id, sae_id=sae.sae_id)
     except SparsightError as error:
         path = f"constraint.{row}.tag.name"
         problem = FieldProblem(path=path, message=error.message, hint=error.hint)
@@ -189,7 +190,7 @@ def _tagged(
         return form.with_problems([wrong])
     model_id, sae_id = _sae_of(form, row, offers)
     try:
-        found = align_finder.by_tag(session, tag, model_id=model_id, sae_id=sae_id)
+        found = tags.bearers(session, tag, model_id=model_id, sae_id=sae_id)
     except SparsightError as error:
         problem = FieldProblem(path=f"{at}.name", message=error.message, hint=error.hint)
         return form.with_problems([told(problem)])

@@ -4,14 +4,14 @@ from typing import Annotated
 
 from fastapi import Depends, Query
 
-from core.domain.job import JobPlace
+from core.domain.place import NewestPlace
 
 _Id = Annotated[int | None, Query(ge=1, le=2**31 - 1)]
 
 
-def job_place(before: _Id = None, after: _Id = None) -> JobPlace:
+def job_place(before: _Id = None, after: _Id = None) -> NewestPlace:
     """The place that ``before`` or ``after`` names."""
-    return JobPlace(before=before, after=after)
+    return NewestPlace(before=before, after=after)
 
 
-JobPlaceDep = Annotated[JobPlace, Depends(job_place)]
+JobPlaceDep = Annotated[NewestPlace, Depends(job_place)]

@@ -145,22 +145,6 @@ class JobCard:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class JobPlace:
-    """Where a page of jobs lies: older than a job, newer than one, or with the newest."""
-
-    before: int | None = None
-    after: int | None = None
-
-    @property
-    def newest(self) -> bool:
-        """Whether it is the first page."""
-        return self.before is None and self.after is None
-
-
-NEWEST = JobPlace()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class JobSlice:
     """Jobs of one page, the newest first, and where its neighbours lie; None without one."""
 

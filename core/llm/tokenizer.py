@@ -4,7 +4,6 @@ vLLM and llama.cpp both have it, under different names for the same things; one 
 """
 
 import asyncio
-from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
 from typing import Any
@@ -15,6 +14,7 @@ from core.domain.explanation import FailureCode
 from core.errors import LlmUnsupported
 from core.llm.client import LlmClient
 from core.llm.endpoint import Endpoint
+from core.recent import Recent
 
 _MOST_PIECES = 50_000
 _MOST_MODELS = 8
@@ -23,7 +23,7 @@ _MOST_LONG = 256
 _SAMPLE = "10\tunknown\n"  # asked for anew by every table, to see that the model is the same
 
 _Ids = tuple[int, ...]
-_remembered: OrderedDict[tuple[str, str], dict[str, _Ids]] = OrderedDict()
+_remembered: Recent[tuple[str, str], dict[str, _Ids]] = Recent(_MOST_MODELS)
 
 
 class TokenTable(Mapping[str, tuple[int, ...]]):
@@ -94,12 +94,7 @@ class TokenTable(Mapping[str, tuple[int, ...]]):
 
 def _ids_of(endpoint: Endpoint) -> dict[str, _Ids]:
     """What is remembered of a model; the one that was used least lately makes room."""
-    key = (endpoint.base_url.rstrip("/"), endpoint.model)
-    known = _remembered.pop(key, {})
-    _remembered[key] = known
-    while len(_remembered) > _MOST_MODELS:
-        _remembered.popitem(last=False)
-    return known
+    return _remembered.get((endpoint.base_url.rstrip("/"), endpoint.model), dict)
 
 
 async def tokenise(client: LlmClient, text: str, *, with_special: bool = False) -> tuple[int, ...]:

@@ -6,6 +6,7 @@ from typing import Annotated, Literal, TypeAlias, assert_never
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.services.align import finder as align_finder
+from app.services.labels import tags
 from core.db.session import Session
 from core.domain.alignment import ConstraintSae, TagSource, Treated
 from core.domain.feature_choice import Side, with_chosen
@@ -91,7 +92,7 @@ def find(session: Session, choice: Choice, *, model_id: str, sae_id: str) -> tup
                 session, choice.words, model_id=model_id, sae_id=sae_id, limit=choice.limit
             )
         case TagChoice():
-            return align_finder.by_tag(session, choice.tag, model_id=model_id, sae_id=sae_id)
+            return tags.bearers(session, choice.tag, model_id=model_id, sae_id=sae_id)
         case ContrastChoice():
             return align_finder.foremost(
                 session,
@@ -121,18 +122,18 @@ def constrain(
         Invalid: nothing is found, or a feature is chosen for both.
     """
     chosen: dict[Treated, list[int]] = {Treated.HELD: [], Treated.FREE: []}
-    tags: list[TagSource] = []
+    sources: list[TagSource] = []
     for treated, choices in ((Treated.HELD, hold), (Treated.FREE, free)):
         for choice in choices:
             found = find(session, choice, model_id=model_id, sae_id=entry.sae_id)
             chosen[treated] += found
             if isinstance(choice, TagChoice):
-                tags.append(TagSource(tag=choice.tag, treatment=treated, features=found))
+                sources.append(TagSource(tag=choice.tag, treatment=treated, features=found))
     return with_chosen(
         entry,
         held=chosen[Treated.HELD],
         free=chosen[Treated.FREE],
         weight=weight,
         only_held=only_held,
-        tags=tags,
+        tags=sources,
     )

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from app.services.align.offers import OfferedSae
-from core.db.repositories import contrasts, explained, explanations, labels, tags
+from core.db.repositories import contrasts, explained, explanations, labels
 from core.db.session import Session
 from core.domain.views_align import ContrastCard, ContrastQuery, ContrastSort
 from core.errors import Invalid, NotFound
@@ -79,23 +79,6 @@ def by_words(
             hint="Label or explain its features first, or look for other words.",
         )
     return indices
-
-
-def by_tag(session: Session, tag: str, *, model_id: str, sae_id: str) -> tuple[int, ...]:
-    """Every feature of an SAE that bears a tag, ascending.
-
-    Raises:
-        Invalid: no tag is named, or no feature bears it.
-    """
-    if not tag:
-        raise Invalid("Choose a tag.", hint="Tags are given on pages of features and in lists.")
-    found = tags.tagged(session, tag, model_id=model_id, sae_id=sae_id)
-    if not found:
-        raise Invalid(
-            f"No feature of {sae_id} bears the tag {tag!r}.",
-            hint="See the list of tags for which there are.",
-        )
-    return found
 
 
 def foremost(

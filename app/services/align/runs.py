@@ -16,7 +16,8 @@ from core.db.repositories import job_numbers
 from core.db.repositories.explained import Known, known_of
 from core.db.session import Session, SessionScope
 from core.domain.alignment import AlignSpec, SftSpec
-from core.domain.job import NEWEST, EventKind, JobCard, JobPage, JobPlace, JobSlice
+from core.domain.job import EventKind, JobCard, JobPage, JobSlice
+from core.domain.place import NEWEST, NewestPlace
 from core.errors import Invalid, NotFound
 
 KINDS = ("align", "sft")
@@ -168,7 +169,7 @@ def list_runs(
     session: Session,
     *,
     kind: str | None = None,
-    place: JobPlace = NEWEST,
+    place: NewestPlace = NEWEST,
     limit: int = 50,
 ) -> RunSlice:
     """One page of runs, the newest first."""

@@ -13,8 +13,9 @@ from core.db.session import Session
 from core.domain.explain_job import ExplainerSetting, ExplainSpec, RunBudget
 from core.domain.explanation import EvidenceStyle
 from core.domain.ids import FeatureId
-from core.domain.job import NEWEST, JobCard, JobPage, JobPlace, JobSlice
+from core.domain.job import JobCard, JobPage, JobSlice
 from core.domain.llm import Message
+from core.domain.place import NEWEST, NewestPlace
 from core.domain.views_explain import ExplanationSlice, RunCard, RunPage, Spending
 from core.errors import NotFound
 from core.explaining.explainer import explain_question, messages_of
@@ -72,7 +73,7 @@ def submit(session: Session, spec: ExplainSpec, *, created_by: str | None = None
     return control.submit(session, spec, created_by=created_by)
 
 
-def written(session: Session, job_id: int, *, place: JobPlace, limit: int) -> ExplanationSlice:
+def written(session: Session, job_id: int, *, place: NewestPlace, limit: int) -> ExplanationSlice:
     """A page of the explanations that a run wrote, the newest first."""
     return explanations.page_of_job(session, job_id, place=place, limit=limit)
 
@@ -104,7 +105,7 @@ class RunSlice:
     place: JobSlice
 
 
-def list_runs(session: Session, *, place: JobPlace = NEWEST, limit: int = 50) -> RunSlice:
+def list_runs(session: Session, *, place: NewestPlace = NEWEST, limit: int = 50) -> RunSlice:
     """One page of runs, the newest first."""
     found = jobs.list_page(session, place=place, kinds=(KIND,), limit=limit)
     return RunSlice(runs=_runs(session, found.jobs), place=found)

@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass
 
-from app.services.features.recent import Recent
 from core.db.repositories import catalog, harvests
 from core.db.session import Session
 from core.domain.harvest import HarvestInfo
 from core.domain.views import FeaturePage, ModelCard, SaeCard, Vocabulary
 from core.errors import NotFound
+from core.recent import Recent
 
 _CACHED_VOCABULARIES = 8
 

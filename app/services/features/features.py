@@ -9,7 +9,6 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from app.services.features import catalog
-from app.services.features.recent import Recent
 from core.autointerp.records import format_record, make_record, normalise_openai
 from core.db.repositories import feature_pages as stored_pages
 from core.db.repositories import features
@@ -18,6 +17,7 @@ from core.domain.activation import ActivationRecord, Band, ContextActivations
 from core.domain.ids import FeatureId
 from core.domain.views import FeatureList, FeaturePage, FeatureQuery, Vocabulary
 from core.errors import NotFound
+from core.recent import Recent
 
 MAX_LIST_LIMIT = 500
 

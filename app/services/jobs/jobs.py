@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator, Callable, Collection
 from app.services.jobs.bell import JobBell
 from core.db.repositories import jobs
 from core.db.session import Session, SessionScope
-from core.domain.job import JobCard, JobEvent, JobPage, JobPlace, JobSlice, JobState
+from core.domain.job import JobCard, JobEvent, JobPage, JobSlice, JobState
+from core.domain.place import NewestPlace
 from core.jobs import control
 
 FINAL_STATES = frozenset({JobState.CANCELLED, JobState.FAILED, JobState.SUCCEEDED})
@@ -28,7 +29,7 @@ def list_jobs(
 def list_page(
     session: Session,
     *,
-    place: JobPlace,
+    place: NewestPlace,
     state: JobState | None = None,
     kinds: Collection[str] = (),
     limit: int = 50,

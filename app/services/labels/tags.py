@@ -48,8 +48,20 @@ def tagged(session: Session, query: LabelQuery) -> tuple[Label, ...]:
 
 
 def bearers(session: Session, name: str, *, model_id: str, sae_id: str) -> tuple[int, ...]:
-    """Features of an SAE that bear a tag, by index; none where the tag is not known."""
-    return tags.tagged(session, name, model_id=model_id, sae_id=sae_id)
+    """Every feature of an SAE that bears a tag, ascending.
+
+    Raises:
+        Invalid: no tag is named, or no feature bears it.
+    """
+    if not name:
+        raise Invalid("Choose a tag.", hint="Tags are given on pages of features and in lists.")
+    found = tags.tagged(session, name, model_id=model_id, sae_id=sae_id)
+    if not found:
+        raise Invalid(
+            f"No feature of {sae_id} bears the tag {name!r}.",
+            hint="See the list of tags for which there are.",
+        )
+    return found
 
 
 def matching(

@@ -29,7 +29,7 @@ from app.web.run_form import RunForm
 from app.web.sse import Look, Tell
 from core.db.session import Session
 from core.domain.explain_job import ExplainSpec, RunBudget
-from core.domain.job import NEWEST, JobPlace
+from core.domain.place import NEWEST, NewestPlace
 from core.domain.views import SaeCard
 from core.domain.views_explain import EndpointCard
 from core.errors import Invalid, NotFound
@@ -223,7 +223,7 @@ def _run_page(
     session: Session,
     job_id: int,
     *,
-    place: JobPlace = NEWEST,
+    place: NewestPlace = NEWEST,
     form: dict[str, str] | None = None,
     problems: tuple[FieldProblem, ...] = (),
     status: int = 200,
@@ -246,12 +246,12 @@ def _run_page(
     )
 
 
-def _runs(session: Session, place: JobPlace) -> dict[str, Any]:
+def _runs(session: Session, place: NewestPlace) -> dict[str, Any]:
     found = explain_runs.list_runs(session, place=place, limit=RUNS_SHOWN)
     return {"runs": found.runs, "place": place, "slice": found.place}
 
 
-def _runs_part(request: Request, session: Session, place: JobPlace) -> Response:
+def _runs_part(request: Request, session: Session, place: NewestPlace) -> Response:
     return render.page(
         request,
         "explain_runs/_runs.html",

@@ -13,7 +13,7 @@ from core.db.base import plain_table
 from core.db.copy import copy_rows
 from core.db.models.alignment import Contrast, ContrastFeature, ContrastPart
 from core.db.repositories import keyset
-from core.db.repositories.explained import explained_as_asked, known_of
+from core.db.repositories.explained import known_of, said_as_asked
 from core.domain.align_results import ContrastSaeResult
 from core.domain.views_align import (
     ContrastCard,
@@ -177,14 +177,12 @@ def _matching(part: ContrastPart, model_id: str, query: ContrastQuery) -> list[C
         found.append(_ROW.density <= query.max_density)
     if query.min_share is not None:
         found.append(func.greatest(_ROW.share_chosen, _ROW.share_rejected) >= query.min_share)
-    asked = explained_as_asked(
+    asked = said_as_asked(
+        query,
         model_id=model_id,
         sae_id=part.sae_id,
         index=_index(),
-        words=query.words,
         explained=query.explained,
-        tags=query.tags,
-        labelled=query.labelled,
     )
     return [*found, *asked]
 

@@ -13,7 +13,7 @@ from core.db.packing.rows import join_rows, unpack_random, unpack_rows
 from core.db.repositories import keyset
 from core.db.repositories.drifts import get_drift
 from core.db.repositories.evidence import random_contexts, read_contexts
-from core.db.repositories.explained import NOTHING, Known, explained_as_asked, known_of
+from core.db.repositories.explained import NOTHING, Known, known_of, said_as_asked
 from core.domain.activation import ContextActivations, ContextRows
 from core.domain.ids import FeatureId
 from core.domain.views_drift import (
@@ -190,14 +190,12 @@ def _matching(part: DriftPart, model_id: str, query: DriftQuery) -> list[ColumnE
         found.append(_ROW.density >= query.min_density)
     if query.treatment is not None:
         found.append(_ROW.treatment == query.treatment.value)
-    asked = explained_as_asked(
+    asked = said_as_asked(
+        query,
         model_id=model_id,
         sae_id=part.sae_id,
         index=_index(),
-        words=query.words,
         explained=query.explained,
-        tags=query.tags,
-        labelled=query.labelled,
     )
     return [*found, *asked]
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 from sqlalchemy import ColumnElement, exists, or_, select
 from sqlalchemy.orm import Session
@@ -89,25 +90,49 @@ def is_explained(
     return exists(query)
 
 
-def explained_as_asked(
+@runtime_checkable
+class SaidQuery(Protocol):
+    """What lists of features are asked about what people and models said of them."""
+
+    @property
+    def words(self) -> str | None:
+        """The label or a current explanation holds all these words."""
+
+    @property
+    def tags(self) -> Sequence[str]:
+        """The features bear every one of these."""
+
+    @property
+    def labelled(self) -> bool | None:
+        """True only features with a name, False only without, None both."""
+
+
+def said_as_asked(
+    query: SaidQuery,
     *,
     model_id: str,
     sae_id: str,
     index: ColumnElement[int],
-    words: str | None,
-    explained: bool | None,
-    tags: Sequence[str] = (),
-    labelled: bool | None = None,
+    explained: bool | None = None,
 ) -> list[ColumnElement[bool]]:
-    """Conditions of a list's filters by explanation and label; none where nothing is asked."""
+    """Conditions of a list's filters by label and explanation; none where nothing is asked.
+
+    Args:
+        query: what is asked.
+        model_id: the model.
+        sae_id: the SAE.
+        index: the list's column with the features.
+        explained: True only features with a current explanation, False only without, None both.
+    """
     found: list[ColumnElement[bool]] = []
-    if words:
+    if query.words:
+        words = query.words
         found.append(said_in_words(model_id=model_id, sae_id=sae_id, index=index, words=words))
     if explained is not None:
         has_one = is_explained(model_id=model_id, sae_id=sae_id, index=index)
         found.append(has_one if explained else ~has_one)
     return found + labels.labelled_as_asked(
-        model_id=model_id, sae_id=sae_id, index=index, tags=tags, labelled=labelled
+        model_id=model_id, sae_id=sae_id, index=index, tags=query.tags, labelled=query.labelled
     )
 
 

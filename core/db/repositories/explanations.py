@@ -18,17 +18,17 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy import delete as delete_rows
-from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from core.db.base import plain_table
 from core.db.models.explanation import FeatureExplanation
 from core.db.repositories.cards import AnyRow
+from core.db.repositories.item_rows import ItemRows
+from core.db.repositories.newest import read_newest
 from core.db.repositories.scores import cards_of
 from core.domain.explanation import Choice, EvidenceStyle, Explanation, ExplanationMethod
 from core.domain.ids import FeatureId
-from core.domain.job import JobPlace
 from core.domain.llm import Message
+from core.domain.place import NewestPlace
 from core.domain.preference import Role
 from core.domain.views_explain import (
     ExplanationCard,
@@ -47,11 +47,7 @@ _CARD = (
     *(_ROW.endpoint_id, _ROW.job_id, _ROW.sample, _ROW.version, _ROW.superseded_by),
     *(_ROW.choice, _ROW.created_at),
 )
-_INSERT = insert(plain_table(_ROW))
-_ADD = _INSERT.on_conflict_do_update(
-    index_elements=["job_id", "item_key"], set_={"item_key": _INSERT.excluded.item_key}
-).returning(_ROW.id)
-_ADD_ITEMS = _INSERT.on_conflict_do_nothing(index_elements=["job_id", "item_key"])
+_ITEMS = ItemRows(_ROW)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,14 +73,12 @@ class NewExplanation:
 
 def add(session: Session, made: NewExplanation) -> int:
     """A new explanation; returns its id. The same item of the same job is added once."""
-    made_id: int = session.connection().execute(_ADD, _values(made)).one().id
-    return made_id
+    return _ITEMS.add(session, _values(made))
 
 
 def add_items(session: Session, made: Sequence[NewExplanation]) -> None:
     """Many items of one job at once; each item is added once."""
-    if made:
-        session.connection().execute(_ADD_ITEMS, [_values(one) for one in made])
+    _ITEMS.add_many(session, [_values(one) for one in made])
 
 
 def edit(
@@ -238,33 +232,16 @@ def of_job(session: Session, job_id: int) -> tuple[ExplanationCard, ...]:
     return tuple(_card(row, ()) for row in rows)
 
 
-def page_of_job(session: Session, job_id: int, *, place: JobPlace, limit: int) -> ExplanationSlice:
-    """What a job wrote, with scores, the newest first.
-
-    Args:
-        session: the database.
-        job_id: the job.
-        place: by ids of explanations; a page newer than one that is not full is the first.
-        limit: at most so many.
-    """
+def page_of_job(
+    session: Session, job_id: int, *, place: NewestPlace, limit: int
+) -> ExplanationSlice:
+    """What a job wrote, with scores, the newest first; the place is by ids of explanations."""
     query = select(*_CARD).where(_ROW.job_id == job_id, _ROW.superseded_by.is_(None))
-    query = query.limit(limit + 1)
-    if place.before is None and place.after is not None:
-        newer = query.where(_ROW.id > place.after).order_by(_ROW.id.asc())
-        found = _cards(session, newer)[::-1]
-        if len(found) > limit:
-            return _slice(found[1:], newer=True, older=True)
-    if place.before is not None:
-        query = query.where(_ROW.id < place.before)
-    found = _cards(session, query.order_by(_ROW.id.desc()))
-    return _slice(found[:limit], newer=place.before is not None, older=len(found) > limit)
-
-
-def _slice(found: tuple[ExplanationCard, ...], *, newer: bool, older: bool) -> ExplanationSlice:
+    page = read_newest(session, query, _ROW.id, place=place, limit=limit)
     return ExplanationSlice(
-        cards=found,
-        previous_after=found[0].explanation_id if found and newer else None,
-        next_before=found[-1].explanation_id if found and older else None,
+        cards=_with_scores(session, page.found),
+        previous_after=page.previous_after,
+        next_before=page.next_before,
     )
 
 
@@ -342,7 +319,10 @@ def _values(made: NewExplanation) -> dict[str, Any]:
 
 
 def _cards(session: Session, query: Select[*tuple[Any, ...]]) -> tuple[ExplanationCard, ...]:
-    rows = session.execute(query).all()
+    return _with_scores(session, session.execute(query).all())
+
+
+def _with_scores(session: Session, rows: Sequence[AnyRow]) -> tuple[ExplanationCard, ...]:
     scores = cards_of(session, [row.id for row in rows])
     return tuple(_card(row, scores.get(row.id, ())) for row in rows)
 

@@ -2,15 +2,12 @@
 
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, func, select
+from sqlalchemy import ColumnElement, and_, func
 from sqlalchemy.orm import InstrumentedAttribute
 
-from core.db.models.explanation import FeatureExplanation
 from core.db.models.feature import Feature
-from core.db.repositories import labels
 from core.db.repositories.evidence import Part
-from core.db.repositories.explained import said_in_words
-from core.db.repositories.explanations import holds
+from core.db.repositories.explained import is_explained, said_as_asked
 from core.db.repositories.harvests import fold
 from core.db.repositories.keyset import Order, check_limit
 from core.domain.views import FeatureQuery, FeatureSort
@@ -38,45 +35,16 @@ def matching(part: Part, query: FeatureQuery) -> ColumnElement[bool]:
         found.append(Feature.n_active == 0 if query.dead else Feature.n_active > 0)
     if query.token:
         found.append(func.strpos(Feature.peak_text, fold(query.token)) > 0)
-    if query.explained:
-        found.append(_is_explained(part, query.explained))
-    return and_(*found, *_labelled(part, query))
-
-
-def _labelled(part: Part, query: FeatureQuery) -> list[ColumnElement[bool]]:
     model_id, sae_id = part.card.model_id, part.card.sae_id
-    asked = labels.labelled_as_asked(
-        model_id=model_id,
-        sae_id=sae_id,
-        index=_index(),
-        tags=query.tags,
-        labelled=query.labelled,
-    )
-    if not query.words:
-        return asked
-    return [
-        *asked,
-        said_in_words(model_id=model_id, sae_id=sae_id, index=_index(), words=query.words),
-    ]
+    if query.explained:
+        words = query.explained
+        found.append(is_explained(model_id=model_id, sae_id=sae_id, index=_index(), words=words))
+    return and_(*found, *said_as_asked(query, model_id=model_id, sae_id=sae_id, index=_index()))
 
 
 def _index() -> ColumnElement[int]:
     column: ColumnElement[int] = Feature.__table__.c["index"]
     return column
-
-
-def _is_explained(part: Part, words: str) -> ColumnElement[bool]:
-    return (
-        select(FeatureExplanation.id)
-        .where(
-            FeatureExplanation.model_id == part.card.model_id,
-            FeatureExplanation.sae_id == part.card.sae_id,
-            FeatureExplanation.feature_index == Feature.index,
-            FeatureExplanation.superseded_by.is_(None),
-            holds(words),
-        )
-        .exists()
-    )
 
 
 def narrows(query: FeatureQuery) -> bool:

@@ -9,19 +9,20 @@ from sqlalchemy.orm import Session
 
 from core.db.models.job import Job, JobEvent, JobItem
 from core.db.repositories.job_events import append_state, close
+from core.db.repositories.newest import read_newest
 from core.domain.job import (
     ACTIVE,
     RESUMABLE,
     EventKind,
     JobCard,
     JobPage,
-    JobPlace,
     JobQueue,
     JobSlice,
     JobState,
     Progress,
 )
 from core.domain.job import JobEvent as Event
+from core.domain.place import NewestPlace
 from core.domain.views import LogLine
 from core.errors import Conflict, NotFound
 
@@ -141,33 +142,22 @@ def list_jobs(
 def list_page(
     session: Session,
     *,
-    place: JobPlace,
+    place: NewestPlace,
     limit: int,
     state: JobState | None = None,
     kinds: Collection[str] = (),
 ) -> JobSlice:
-    """One page of jobs, the newest first; a page newer than a job that is not full is the first."""
-    query = select(*_CARD).limit(limit + 1)
+    """One page of jobs, the newest first."""
+    query = select(*_CARD)
     if state is not None:
         query = query.where(Job.state == state)
     if kinds:
         query = query.where(Job.kind.in_(kinds))
-    if place.before is None and place.after is not None:
-        newer = query.where(Job.id > place.after).order_by(Job.id.asc())
-        found = [_card(row) for row in session.execute(newer)][::-1]
-        if len(found) > limit:
-            return _slice(found[1:], newer=True, older=True)
-    if place.before is not None:
-        query = query.where(Job.id < place.before)
-    found = [_card(row) for row in session.execute(query.order_by(Job.id.desc()))]
-    return _slice(found[:limit], newer=place.before is not None, older=len(found) > limit)
-
-
-def _slice(found: Sequence[JobCard], *, newer: bool, older: bool) -> JobSlice:
+    page = read_newest(session, query, Job.id, place=place, limit=limit)
     return JobSlice(
-        jobs=tuple(found),
-        previous_after=found[0].job_id if found and newer else None,
-        next_before=found[-1].job_id if found and older else None,
+        jobs=tuple(_card(row) for row in page.found),
+        previous_after=page.previous_after,
+        next_before=page.next_before,
     )
 
 

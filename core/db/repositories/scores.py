@@ -9,13 +9,12 @@ from typing import Any
 
 from pydantic import TypeAdapter
 from sqlalchemy import BigInteger, cast, func, select, true
-from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from core.db.base import plain_table
 from core.db.models.catalog import Sae
 from core.db.models.explanation import ExplanationScore, FeatureExplanation
 from core.db.repositories.cards import AnyRow
+from core.db.repositories.item_rows import ItemRows
 from core.domain.explanation import (
     EvidenceStyle,
     ExplanationMethod,
@@ -46,11 +45,7 @@ _CARD = (
     *(_ROW.id, _ROW.explanation_id, _ROW.endpoint_id, _ROW.job_id, _ROW.score),
     *(_ROW.shuffled_with, _ROW.created_at),
 )
-_INSERT = insert(plain_table(_ROW))
-_ADD = _INSERT.on_conflict_do_update(
-    index_elements=["job_id", "item_key"], set_={"item_key": _INSERT.excluded.item_key}
-).returning(_ROW.id)
-_ADD_ITEMS = _INSERT.on_conflict_do_nothing(index_elements=["job_id", "item_key"])
+_ITEMS = ItemRows(_ROW)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,14 +67,12 @@ class NewScore:
 
 def add(session: Session, made: NewScore) -> int:
     """A new score; returns its id. The same item of the same job is added once."""
-    made_id: int = session.connection().execute(_ADD, _values(made)).one().id
-    return made_id
+    return _ITEMS.add(session, _values(made))
 
 
 def add_items(session: Session, made: Sequence[NewScore]) -> None:
     """Many items of one job at once; each item is added once."""
-    if made:
-        session.connection().execute(_ADD_ITEMS, [_values(one) for one in made])
+    _ITEMS.add_many(session, [_values(one) for one in made])
 
 
 def cards_of(session: Session, explanation_ids: Sequence[int]) -> dict[int, tuple[ScoreCard, ...]]:

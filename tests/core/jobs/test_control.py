@@ -4,7 +4,8 @@ import pytest
 from sqlalchemy import text
 
 from core.db.repositories import attempts, jobs
-from core.domain.job import EventKind, JobFailure, JobPlace, JobState, parse_spec, spec_json
+from core.domain.job import EventKind, JobFailure, JobState, parse_spec, spec_json
+from core.domain.place import NewestPlace
 from core.errors import Conflict, Invalid, NotFound
 from core.jobs import control
 from tests.support.jobs import job_spec
@@ -128,17 +129,19 @@ def test_every_change_of_state_is_an_event(session):
 
 def test_a_list_is_paged_forth_and_back(session):
     ids = [control.submit(session, job_spec()) for _ in range(5)]
-    first = jobs.list_page(session, place=JobPlace(), limit=2)
-    second = jobs.list_page(session, place=JobPlace(before=first.next_before), limit=2)
-    third = jobs.list_page(session, place=JobPlace(before=second.next_before), limit=2)
+    first = jobs.list_page(session, place=NewestPlace(), limit=2)
+    second = jobs.list_page(session, place=NewestPlace(before=first.next_before), limit=2)
+    third = jobs.list_page(session, place=NewestPlace(before=second.next_before), limit=2)
     shown = [card.job_id for part in (first, second, third) for card in part.jobs]
     assert shown == ids[::-1]
     assert (first.previous_after, third.next_before) == (None, None)
-    back = jobs.list_page(session, place=JobPlace(after=third.previous_after), limit=2)
+    back = jobs.list_page(session, place=NewestPlace(after=third.previous_after), limit=2)
     assert back == second
-    assert jobs.list_page(session, place=JobPlace(after=back.previous_after), limit=2) == first
-    assert jobs.list_page(session, place=JobPlace(after=ids[2]), limit=3).jobs[0].job_id == ids[-1]
-    assert jobs.list_page(session, place=JobPlace(), limit=2, kinds=("align",)).jobs == ()
+    assert jobs.list_page(session, place=NewestPlace(after=back.previous_after), limit=2) == first
+    assert (
+        jobs.list_page(session, place=NewestPlace(after=ids[2]), limit=3).jobs[0].job_id == ids[-1]
+    )
+    assert jobs.list_page(session, place=NewestPlace(), limit=2, kinds=("align",)).jobs == ()
     assert jobs.list_jobs(session, state=JobState.RUNNING) == ()
 
 

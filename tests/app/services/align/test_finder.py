@@ -1,4 +1,4 @@
-"""Features for a constraint set are found by tag, and by words of labels before explanations."""
+"""Features for a constraint set are found by words of labels before explanations."""
 
 import pytest
 
@@ -6,7 +6,6 @@ from app.services.align import finder
 from app.services.labels import labels
 from core.domain.explanation import ExplanationMethod
 from core.domain.ids import FeatureId
-from core.errors import Invalid
 from tests.support.builders import MODEL_ID, SAE_ID, publish_sample
 from tests.support.explained import add_explanation
 
@@ -32,11 +31,3 @@ def test_labels_come_before_explanations_and_each_feature_once(said):
     found = finder.by_words(said, "apologies", model_id=MODEL_ID, sae_id=SAE_ID, limit=20)
     assert found == (3, 7, 5)
     assert finder.by_words(said, "apologies", model_id=MODEL_ID, sae_id=SAE_ID, limit=2) == (3, 7)
-
-
-def test_a_tag_means_every_feature_that_bears_it(said):
-    assert finder.by_tag(said, "tone", model_id=MODEL_ID, sae_id=SAE_ID) == (3, 7)
-    with pytest.raises(Invalid, match="bears the tag 'never'"):
-        finder.by_tag(said, "never", model_id=MODEL_ID, sae_id=SAE_ID)
-    with pytest.raises(Invalid, match="Choose a tag"):
-        finder.by_tag(said, "", model_id=MODEL_ID, sae_id=SAE_ID)

@@ -9,7 +9,7 @@ from app.services.align import runs as align_runs
 from core.db.repositories import explanations
 from core.domain.explanation import Explanation, ExplanationMethod
 from core.domain.ids import FeatureId
-from core.domain.job import JobPlace
+from core.domain.place import NewestPlace
 from core.errors import Invalid, NotFound
 from core.jobs import control
 from tests.support.builders import MODEL_ID, SAE_ID
@@ -61,7 +61,7 @@ def test_runs_of_both_kinds_are_listed_newest_first_page_by_page(session, starte
     assert [run.job_id for run in found] == [tuned.job_id, started.job_id]
     only = align_runs.list_runs(session, kind="sft").runs
     assert [run.result_id for run in only] == [f"{MODEL_ID}-sft"]
-    rest = align_runs.list_runs(session, place=JobPlace(before=tuned.job_id), limit=1)
+    rest = align_runs.list_runs(session, place=NewestPlace(before=tuned.job_id), limit=1)
     assert rest.place.previous_after == started.job_id
     assert [run.job_id for run in rest.runs] == [started.job_id]
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.services.features.recent import Recent
+from core.recent import Recent
 
 
 def test_the_value_that_was_not_asked_for_longest_is_read_again():
