@@ -1,10 +1,11 @@
 """What is wrong with a form or a request, field by field."""
 
 from dataclasses import dataclass
+from typing import Self
 
 from pydantic import ValidationError
 
-from core.errors import Conflict, Invalid
+from core.errors import Conflict, Invalid, SparsightError
 
 _HINTS = {
     "extra_forbidden": "Remove it or mend its name.",
@@ -35,6 +36,11 @@ class FieldProblem:
     path: str
     message: str
     hint: str = ""
+
+    @classmethod
+    def of(cls, path: str, error: SparsightError) -> Self:
+        """An error as the problem of the field that mends it."""
+        return cls(path=path, message=error.message, hint=error.hint)
 
 
 def field_problems(error: ValidationError) -> tuple[FieldProblem, ...]:

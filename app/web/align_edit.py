@@ -105,7 +105,7 @@ def with_tag(
         found = tags.bearers(session, tag, model_id=sae.card.model_id, sae_id=sae.sae_id)
     except SparsightError as error:
         path = f"constraint.{row}.tag.name"
-        problem = FieldProblem(path=path, message=error.message, hint=error.hint)
+        problem = FieldProblem.of(path, error)
         return form.with_text({path: tag}).with_problems([told(problem)])
     target = "free" if treat == "free" else "held"
     form = _from_tag(_listed(form, row, target, found), row, target, tag, found)
@@ -170,7 +170,7 @@ def _found(
     try:
         indices = look(form, row, limit, offers=offers, session=session)
     except SparsightError as error:
-        problem = FieldProblem(path=path, message=error.message, hint=error.hint)
+        problem = FieldProblem.of(path, error)
         return form.with_problems([told(problem)])
     return _listed(form, row, target, indices)
 
@@ -192,7 +192,7 @@ def _tagged(
     try:
         found = tags.bearers(session, tag, model_id=model_id, sae_id=sae_id)
     except SparsightError as error:
-        problem = FieldProblem(path=f"{at}.name", message=error.message, hint=error.hint)
+        problem = FieldProblem.of(f"{at}.name", error)
         return form.with_problems([told(problem)])
     listed = _listed(form, row, target, found, weight)
     return _from_tag(listed, row, target, tag, found)

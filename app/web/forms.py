@@ -156,7 +156,7 @@ def asked_tags(text: str) -> tuple[tuple[str, ...], tuple[FieldProblem, ...]]:
     try:
         return checked_tags(split_tags(text)), ()
     except Invalid as error:
-        problem = FieldProblem(path="tags", message=error.message, hint=error.hint)
+        problem = FieldProblem.of("tags", error)
         return (), (told(problem),)
 
 

@@ -8,6 +8,7 @@ from core.db.session import SessionScope
 from core.domain.ids import FeatureId
 from core.explaining.context_texts import ContextTexts
 from core.explaining.material import Material, StoredFeatures, read_stored
+from core.recent import Recent
 
 BLOCK = 16
 _READERS = 2
@@ -41,7 +42,7 @@ class Materials:
         self._texts = texts
         self._places = {feature: place for place, feature in enumerate(features)}
         self._blocks: OrderedDict[int, asyncio.Task[StoredFeatures]] = OrderedDict()
-        self._made: OrderedDict[FeatureId, Material] = OrderedDict()
+        self._made: Recent[FeatureId, Material] = Recent(BLOCK)
         self._readers = asyncio.Semaphore(_READERS)
 
     async def get(self, feature: FeatureId) -> Material:
@@ -55,11 +56,7 @@ class Materials:
         if (number + 1) * BLOCK < len(self._features):
             self._block(number + 1)
         stored = await asyncio.shield(block)
-        if feature not in self._made:
-            self._made[feature] = stored.material(feature)
-            while len(self._made) > BLOCK:
-                self._made.popitem(last=False)
-        return self._made[feature]
+        return self._made.get(feature, lambda: stored.material(feature))
 
     async def close(self) -> None:
         """Wait for what is being read."""

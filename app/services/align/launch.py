@@ -227,7 +227,7 @@ def _id_problems(values: Mapping[str, object]) -> Iterator[FieldProblem]:
         try:
             check_model_id(value)
         except Invalid as error:
-            yield FieldProblem(path=path, message=error.message, hint=error.hint)
+            yield FieldProblem.of(path, error)
         if value in RESERVED_IDS:
             yield FieldProblem(
                 path=path, message=f"{value!r} is a word of addresses.", hint="Choose another id."
@@ -239,9 +239,7 @@ def _id_problems(values: Mapping[str, object]) -> Iterator[FieldProblem]:
             try:
                 check_sae_id(sae_id)
             except Invalid as error:
-                yield FieldProblem(
-                    path=f"constraint.{place}.sae_id", message=error.message, hint=error.hint
-                )
+                yield FieldProblem.of(f"constraint.{place}.sae_id", error)
 
 
 def _shape_problems(error: ValidationError) -> Iterator[FieldProblem]:

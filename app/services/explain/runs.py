@@ -214,7 +214,7 @@ def _endpoint_problems(session: Session, spec: ExplainSpec) -> list[FieldProblem
         try:
             card = endpoints.get_card(session, endpoint_id)
         except NotFound as error:
-            problem = FieldProblem(path=path, message=error.message, hint=error.hint)
+            problem = FieldProblem.of(path, error)
             problems[path, endpoint_id] = problem
             continue
         if spec.budget.max_cost is not None and not card.has_prices:

@@ -156,7 +156,7 @@ def _id_problems(path: str, value: object, check: Callable[[str], str]) -> Itera
     try:
         check(value)
     except Invalid as error:
-        yield FieldProblem(path=path, message=error.message, hint=error.hint)
+        yield FieldProblem.of(path, error)
     if value in RESERVED_IDS:
         yield FieldProblem(
             path=path, message=f"{value!r} is a word of addresses.", hint="Choose another id."

@@ -41,7 +41,7 @@ def checked(*, name: str, note: str = "", tags: Iterable[str] = ()) -> LabelText
     try:
         found = checked_tags(tags)
     except Invalid as error:
-        problems.append(FieldProblem(path="tags", message=error.message, hint=error.hint))
+        problems.append(FieldProblem.of("tags", error))
     if problems:
         raise FieldsInvalid(tuple(problems))
     return LabelText(name=line, note=lines, tags=found)

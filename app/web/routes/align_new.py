@@ -183,9 +183,7 @@ def upload_config(
         spec = align_launch.read_config(content, name)
     except SparsightError as error:
         found = (
-            error.problems
-            if isinstance(error, FieldsInvalid)
-            else (FieldProblem(path="", message=error.message, hint=error.hint),)
+            error.problems if isinstance(error, FieldsInvalid) else (FieldProblem.of("", error),)
         )
         form = _preset_form("demo", offers).with_problems(found)
         look = _look(form, offers, resources)

@@ -146,7 +146,7 @@ def _after_saving(card: EndpointCard, posted: list[tuple[str, str]]) -> str:
 def _problems(error: FieldsInvalid | Conflict) -> tuple[FieldProblem, ...]:
     if isinstance(error, FieldsInvalid):
         return error.problems
-    return (FieldProblem(path="name", message=error.message, hint=error.hint),)
+    return (FieldProblem.of("name", error),)
 
 
 def _new_page(

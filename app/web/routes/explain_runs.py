@@ -274,7 +274,7 @@ def _check(session: Session, form: RunForm) -> ExplainSpec:
     try:
         return explain_runs.check(session, values)
     except NotFound as error:
-        problem = FieldProblem(path="sae", message=error.message, hint=error.hint)
+        problem = FieldProblem.of("sae", error)
         raise FieldsInvalid((problem,)) from error
 
 

@@ -318,7 +318,7 @@ def _lost_form(request: Request, fields: dict[str, str], *, place: int) -> TextF
 def _problems(error: Invalid | None) -> tuple[FieldProblem, ...]:
     if error is None:
         return ()
-    return (FieldProblem(path="text", message=error.message, hint=error.hint),)
+    return (FieldProblem.of("text", error),)
 
 
 def _number(fields: dict[str, str], name: str) -> int:

@@ -298,7 +298,7 @@ def _stage(posted: FormData, typed: dict[str, str], data_dir: FilePath) -> Sent:
             return Sent(typed=typed, problems=(FieldProblem(path="file", message=message),))
     except SparsightError as error:
         path = "path" if way == "path" else "file"
-        found = FieldProblem(path=path, message=error.message, hint=error.hint)
+        found = FieldProblem.of(path, error)
         return Sent(typed=typed, problems=(problem_words.told(found),))
     return Sent(typed=typed, token=staged.token)
 

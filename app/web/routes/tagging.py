@@ -86,7 +86,7 @@ def tag_all(
             author=author,
         )
     except Invalid as error:
-        problem = told(FieldProblem(path="tags", message=error.message, hint=error.hint))
+        problem = told(FieldProblem.of("tags", error))
         return _ask_page(
             request, session, model_id, sae_id, problems=(problem,), status=422, **shared
         )

@@ -130,7 +130,7 @@ def import_file(
                 dry_run=dry_run,
             )
     except Invalid as error:
-        problem = told(FieldProblem(path="file", message=error.message, hint=error.hint))
+        problem = told(FieldProblem.of("file", error))
         return _import_page(request, existing=existing, problems=(problem,), status=422)
     return _import_page(request, existing=existing, report=report, name=file.filename)
 
@@ -145,13 +145,11 @@ def _copy(source: IO[bytes], target: IO[bytes]) -> None:
 def _tags_page(request: Request, session: Session) -> Response:
     params = request.query_params
     model_id, sae_id = params.get("model") or None, params.get("sae") or None
-    found = tags.list_tags(session, model_id=model_id, sae_id=sae_id)
+    everywhere = tags.list_tags(session)
+    narrowed = model_id is not None or sae_id is not None
+    found = tags.list_tags(session, model_id=model_id, sae_id=sae_id) if narrowed else everywhere
     places = sorted(
-        {
-            (place.model_id, place.sae_id)
-            for card in tags.list_tags(session)
-            for place in card.places
-        }
+        {(place.model_id, place.sae_id) for card in everywhere for place in card.places}
     )
     return render.page(
         request,
@@ -178,7 +176,7 @@ def _tag_page(
     problems: tuple[FieldProblem, ...] = ()
     if wrong is not None:
         path, error = wrong
-        problems = (told(FieldProblem(path=path, message=error.message, hint=error.hint)),)
+        problems = (told(FieldProblem.of(path, error)),)
     status = 200 if wrong is None else 409 if isinstance(wrong[1], Conflict) else 422
     known = {
         f"{sae.model_id}/{sae.sae_id}"
