@@ -304,7 +304,8 @@ def test_the_kl_and_its_gradient_are_the_closed_forms(form):
     assert_equal(policy.grad[0, 0], tensor(block["grad"]))
 
 
-def test_the_hessian_of_the_kl_is_the_covariance_of_the_policy():
+@pytest.mark.parametrize("form", [KlForm.NAIVE, KlForm.RECOMPUTE])
+def test_the_hessian_of_the_kl_is_the_covariance_of_the_policy(form):
     block = ORACLES["kl_gradient_hessian"]
     reference = tensor(block["z_ref"])[None, None]
 
@@ -313,7 +314,7 @@ def test_the_hessian_of_the_kl_is_the_covariance_of_the_policy():
             policy_logits=reference + dz,
             reference_logits=reference,
             mask=rows_mask(reference),
-            form=KlForm.NAIVE,
+            form=form,
         ).sum()
 
     at_dz = torch.autograd.functional.hessian(kl, tensor(block["dz"]))

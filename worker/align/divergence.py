@@ -15,7 +15,13 @@ from torch import Tensor
 
 from core.domain.alignment import IndexSet
 from core.errors import Invalid
-from worker.align.logps import CHUNK_ROWS, row_chunks, sum_rows, working_dtype
+from worker.align.logps import (
+    CHUNK_ROWS,
+    refuse_second_derivative,
+    row_chunks,
+    sum_rows,
+    working_dtype,
+)
 from worker.align.pooling import FeatureEncoder, pool_features, pool_selected, top_k_mask
 from worker.align.unembedding import Unembedding
 
@@ -24,7 +30,7 @@ class KlForm(StrEnum):
     """What the backward pass of ``seq_kl`` keeps; value and gradient are the same."""
 
     NAIVE = "naive"  # what autograd keeps: about two tensors of rows × vocab
-    DIFFERENCE = "difference"  # p − p_ref once: one tensor of rows × vocab
+    DIFFERENCE = "difference"  # p − p_ref once, so no second derivative: one of rows × vocab
     RECOMPUTE = "recompute"  # nothing but the given logits; computed again by chunks
 
 
@@ -118,6 +124,7 @@ class _DifferenceKl(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Float[Tensor, " row"]) -> tuple[Tensor | None, ...]:
+        refuse_second_derivative()
         (difference,) = ctx.saved_tensors
         return difference * grad[:, None], None
 
@@ -149,8 +156,10 @@ class _RecomputedKl(torch.autograd.Function):
         result = torch.zeros_like(policy)
         for i in row_chunks(len(row), ctx.chunk_rows):
             at = (sequence[i], row[i])
-            _, difference = _kl_and_difference(policy[at], reference[at])
-            result[at] = difference.mul_(grad[i, None]).to(policy.dtype)
+            dtype = working_dtype(policy.dtype)
+            # Nothing in place: the Hessian, diag(p) − p pᵀ, is found by differentiating this.
+            difference = policy[at].to(dtype).softmax(-1) - reference[at].to(dtype).softmax(-1)
+            result[at] = (difference * grad[i, None]).to(policy.dtype)
         return result, None, None, None
 
 
@@ -173,6 +182,7 @@ class _HeadKl(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Float[Tensor, " row"]) -> tuple[Tensor | None, ...]:
+        refuse_second_derivative()
         policy, reference = ctx.saved_tensors
         policy_head, reference_head = ctx.heads
         logits = policy_head.logits(policy)

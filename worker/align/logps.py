@@ -128,6 +128,18 @@ def working_dtype(dtype: torch.dtype) -> torch.dtype:
     return torch.float64 if dtype == torch.float64 else torch.float32
 
 
+def refuse_second_derivative() -> None:
+    """Stop a backward pass that is to be differentiated again, where it would be silently wrong.
+
+    Raises:
+        RuntimeError: the backward pass builds a graph.
+    """
+    if torch.is_grad_enabled():
+        raise RuntimeError(
+            "This form keeps too little for a second derivative; take logits and KlForm.RECOMPUTE."
+        )
+
+
 def _collect(parts: list[Float[Tensor, " _"]], targets: Targets, *, like: Tensor) -> ResponseLogps:
     dtype = working_dtype(like.dtype)
     # Without any row it is still a function of the states, so that it can be differentiated.
@@ -170,6 +182,7 @@ class _ChunkLogps(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Float[Tensor, " row"]) -> tuple[Tensor | None, ...]:
+        refuse_second_derivative()
         rows, ids, normaliser = ctx.saved_tensors
         unembedding: Unembedding = ctx.unembedding
         logits = unembedding.logits(rows)

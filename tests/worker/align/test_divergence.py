@@ -101,6 +101,22 @@ def test_every_form_of_the_kl_has_the_naive_value_and_gradient(form, chunk_rows)
         torch.testing.assert_close(got, expected, rtol=0, atol=1e-13)
 
 
+def test_the_default_form_of_the_kl_can_be_differentiated_twice():
+    policy, reference = random(2, 5, 7, seed=1).requires_grad_(), random(2, 5, 7, seed=2)
+
+    def kl(logits: Tensor) -> Tensor:
+        return seq_kl(policy_logits=logits, reference_logits=reference, mask=MASK, chunk_rows=2)
+
+    assert torch.autograd.gradgradcheck(kl, policy)
+
+
+def test_a_form_that_keeps_too_little_refuses_a_second_derivative():
+    policy, reference = random(2, 5, 7, seed=1).requires_grad_(), random(2, 5, 7, seed=2)
+    kl = seq_kl(policy_logits=policy, reference_logits=reference, mask=MASK, form=KlForm.DIFFERENCE)
+    with pytest.raises(RuntimeError, match="second derivative"):
+        torch.autograd.grad(kl.sum(), policy, create_graph=True)
+
+
 def test_the_kl_from_hidden_states_is_that_of_the_logits():
     policy, reference = random(2, 5, 4, seed=1).requires_grad_(), random(2, 5, 4, seed=2)
     weights = [random(7, 4, seed=s).requires_grad_() for s in (3, 4)]
