@@ -7,7 +7,7 @@ arithmetic stands beside it for comparison with their published numbers.
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -146,13 +146,8 @@ def expected_value_openai(top_logprobs: Mapping[str, Number]) -> Belief:
     """
     for logprob in top_logprobs.values():
         check_log(logprob)
-    exact = {token: logprob for token, logprob in top_logprobs.items() if _DIGITS.fullmatch(token)}
-    outcome = belief_from_logs({int(t): float(lp) for t, lp in exact.items() if lp > -math.inf})
-    match outcome:
-        case Answer(belief):
-            return belief
-        case Failure():
-            return Belief(expected=0.0, distribution={}, mass=0.0)
+    exact = {int(t): float(lp) for t, lp in top_logprobs.items() if _DIGITS.fullmatch(t)}
+    return _belief_of_peer(exact)
 
 
 def expected_value_delphi(top_logprobs: Mapping[str, Number]) -> Belief:
@@ -170,11 +165,17 @@ def expected_value_delphi(top_logprobs: Mapping[str, Number]) -> Belief:
             number = int(token)
         except ValueError:
             continue
-        if 0 <= number <= SCALE_TOP and logprob > -math.inf:
+        if 0 <= number <= SCALE_TOP:
             logs[number] = float(logprob)
-    match belief_from_logs(logs):
+    return _belief_of_peer(logs)
+
+
+def _belief_of_peer(logs: Mapping[int, float]) -> Belief:
+    """The belief of those who keep a number of probability 0, and read no number as 0."""
+    match belief_from_logs({n: logprob for n, logprob in logs.items() if logprob > -math.inf}):
         case Answer(belief):
-            return belief
+            kept = {number: belief.distribution.get(number, 0.0) for number in sorted(logs)}
+            return replace(belief, distribution=kept)
         case Failure():
             return Belief(expected=0.0, distribution={}, mass=0.0)
 

@@ -21,7 +21,7 @@ _DELPHI_SEED = 22
 _DELPHI_SHOWN = 11
 
 
-def active_positions(record: ActivationRecord, *, threshold: float = THRESHOLD) -> frozenset[int]:
+def active_positions(record: ActivationRecord, *, threshold: Number = THRESHOLD) -> frozenset[int]:
     """Positions whose activation is positive and at least ``threshold`` of the maximum.
 
     >>> sorted(active_positions(ActivationRecord(tokens=("a", "b"), activations=(0.0, 0.0))))
@@ -59,7 +59,7 @@ def mean_active(records: Sequence[ActivationRecord]) -> int:
 
 
 def highlight_delphi_scorer(
-    tokens: Sequence[str], activations: Sequence[Number], *, threshold: float = THRESHOLD
+    tokens: Sequence[str], activations: Sequence[Number], *, threshold: Number = THRESHOLD
 ) -> str:
     """Delphi's fuzzing text: ``activation >= threshold * max``, so a silent context is all marked.
 
@@ -74,7 +74,7 @@ def highlight_delphi_scorer(
 
 
 def highlight_delphi_explainer(
-    tokens: Sequence[str], activations: Sequence[Number], *, threshold: float = THRESHOLD
+    tokens: Sequence[str], activations: Sequence[Number], *, threshold: Number = THRESHOLD
 ) -> str:
     """Delphi's explainer text: ``activation > threshold * max``.
 
@@ -93,7 +93,7 @@ def activation_list_delphi(
     activations: Sequence[Number],
     normalised: Sequence[Number],
     *,
-    threshold: float = THRESHOLD,
+    threshold: Number = THRESHOLD,
 ) -> str:
     """Delphi's line of ``("token" : n)`` pairs above the threshold; at most 11 are shown.
 
@@ -120,7 +120,7 @@ def n_incorrect_delphi(activations: Sequence[Sequence[Number]]) -> int:
 
 
 def incorrect_positions_delphi(
-    activations: Sequence[Number], n_incorrect: int, *, threshold: float = THRESHOLD
+    activations: Sequence[Number], n_incorrect: int, *, threshold: Number = THRESHOLD
 ) -> frozenset[int]:
     """Positions delphi marks wrongly: ``len - len // 4`` first, the rest drawn with seed 22."""
     limit = threshold * max(activations, default=0)

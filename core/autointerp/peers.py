@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from core.autointerp.finite import check_log
 from core.autointerp.records import SCALE_TOP
 from core.domain.explanation import Number
 from core.errors import AnswerUnparsable, Invalid
@@ -111,10 +112,15 @@ def verdicts_delphi(text: str, n_shown: int) -> tuple[bool, ...] | DelphiParseEr
 def probability_delphi(top_logprobs: Sequence[Sequence[str | Number]]) -> float:
     """Delphi's P(1) at one output token: texts with a "0" against texts with a "1" and no "0".
 
-    Each pair is (token, log-probability). Defect: "10" counts as 0.
+    Each pair is (token, log-probability). Defects: "10" counts as 0, and without any digit the
+    probability is 0.
+
+    Raises:
+        Invalid: NaN or +inf is no log-probability.
     """
     p_zero = p_one = 0.0
     for token, logprob in top_logprobs:
+        check_log(float(logprob))
         if "0" in str(token):
             p_zero += math.exp(float(logprob))
         elif "1" in str(token):

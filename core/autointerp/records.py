@@ -56,11 +56,11 @@ def make_record(
 def max_activation(records: Iterable[ActivationRecord]) -> float:
     """The largest activation over all records, at least 0; 0 without records."""
     tops = (max(record.activations, default=0.0) for record in records)
-    return max(0.0, max(tops, default=0.0))
+    return float(max(0.0, max(tops, default=0.0)))
 
 
 def normalise_openai(
-    activations: Sequence[Number], *, max_activation: float | None = None
+    activations: Sequence[Number], *, max_activation: Number | None = None
 ) -> tuple[int, ...]:
     """Whole numbers 0–10: ``min(10, floor(10 * relu(a) / max))``, in exactly this order.
 
@@ -86,7 +86,7 @@ def normalise_openai(
     return tuple(_scaled_down(a, top) if a > 0 else 0 for a in activations)
 
 
-def normalise_delphi(activations: Sequence[Number], *, max_activation: float) -> tuple[int, ...]:
+def normalise_delphi(activations: Sequence[Number], *, max_activation: Number) -> tuple[int, ...]:
     """Whole numbers 0–10: ``ceil(10 * a / max(max, 1e-6))`` in float32, clamped.
 
     Source: delphi 0.1.3, ``normalize_activations``. Any positive activation is at least 1.
@@ -106,7 +106,7 @@ def normalise_delphi(activations: Sequence[Number], *, max_activation: float) ->
 
 
 def format_record(
-    record: ActivationRecord, *, max_activation: float | None = None, only_nonzero: bool = False
+    record: ActivationRecord, *, max_activation: Number | None = None, only_nonzero: bool = False
 ) -> str:
     r"""One record as rows ``token<tab>activation``, tokens made visible.
 
@@ -126,7 +126,7 @@ def format_record(
 def format_records(
     records: Sequence[ActivationRecord],
     *,
-    max_activation: float | None = None,
+    max_activation: Number | None = None,
     only_nonzero: bool = False,
 ) -> str:
     r"""Records as rows between ``<start>`` and ``<end>``, tokens made visible.
@@ -152,7 +152,7 @@ def format_scaled(
 
 
 def scaled_records(
-    records: Sequence[ActivationRecord], *, max_activation: float | None = None
+    records: Sequence[ActivationRecord], *, max_activation: Number | None = None
 ) -> list[tuple[int, ...]]:
     """Each record's numbers 0–10; by default the largest activation of them all becomes 10."""
     top = _top_of(records, max_activation)
@@ -162,7 +162,7 @@ def scaled_records(
 def format_records_openai(
     records: Sequence[ActivationRecord],
     *,
-    max_activation: float | None = None,
+    max_activation: Number | None = None,
     omit_zeros: bool = False,
     start_indices: Sequence[int] | None = None,
 ) -> str:
@@ -193,7 +193,7 @@ def format_records_openai(
 
 
 def nonzero_share(
-    records: Sequence[ActivationRecord], *, max_activation: float | None = None
+    records: Sequence[ActivationRecord], *, max_activation: Number | None = None
 ) -> float:
     """Share of all tokens whose number on the 0–10 scale is not 0; 0 without tokens."""
     return scaled_share(scaled_records(records, max_activation=max_activation))
@@ -205,12 +205,12 @@ def scaled_share(numbers: Sequence[Sequence[int]]) -> float:
     return (n - sum(row.count(0) for row in numbers)) / n if n else 0.0
 
 
-def is_sparse(records: Sequence[ActivationRecord], *, max_activation: float | None = None) -> bool:
+def is_sparse(records: Sequence[ActivationRecord], *, max_activation: Number | None = None) -> bool:
     """Whether an explainer prompt repeats the non-zero rows: their share is strictly below 0.2."""
     return nonzero_share(records, max_activation=max_activation) < SPARSE_BELOW
 
 
-def _scaled_down(value: float, top: float) -> int:
+def _scaled_down(value: Number, top: Number) -> int:
     if top <= 0:
         return 0
     quotient = SCALE_TOP * value / top
@@ -219,7 +219,7 @@ def _scaled_down(value: float, top: float) -> int:
     return min(SCALE_TOP, math.floor(quotient))
 
 
-def _top_of(records: Sequence[ActivationRecord], given: float | None) -> float:
+def _top_of(records: Sequence[ActivationRecord], given: Number | None) -> Number:
     return max_activation(records) if given is None else given
 
 

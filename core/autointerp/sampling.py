@@ -86,7 +86,7 @@ class Specimen:
     peak: float = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "peak", max(self.record.activations, default=0.0))
+        object.__setattr__(self, "peak", float(max(self.record.activations, default=0.0)))
 
     @property
     def text(self) -> str:

@@ -50,7 +50,7 @@ def information_value(loss_default: Sequence[Number], loss_explanation: Sequence
     return math.fsum(d - e for d, e in zip(loss_default, loss_explanation, strict=True))
 
 
-def surprisal_score(values: Sequence[Number], activating: Sequence[bool]) -> float:
+def surprisal_score(values: Sequence[Number], activating: Sequence[Number]) -> float:
     """AUROC of the information values, activating contexts against silent ones."""
     return auroc(activating, values)
 
@@ -70,7 +70,7 @@ def similarities(query: Sequence[Number], texts: Sequence[Sequence[Number]]) -> 
 
 
 def embedding_score(
-    query: Sequence[Number], texts: Sequence[Sequence[Number]], activating: Sequence[bool]
+    query: Sequence[Number], texts: Sequence[Sequence[Number]], activating: Sequence[Number]
 ) -> float:
     """AUROC of the similarities, activating contexts against silent ones.
 

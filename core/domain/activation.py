@@ -11,6 +11,7 @@ from enum import IntEnum
 import numpy as np
 from jaxtyping import Float, Float32, Int, Int8, Int32, Int64, UInt16, UInt32
 
+from core.domain.explanation import Number
 from core.errors import Invalid
 
 HISTOGRAM_BINS = 64
@@ -42,7 +43,7 @@ class ActivationRecord:
     """
 
     tokens: tuple[str, ...]
-    activations: tuple[float, ...]
+    activations: tuple[Number, ...]
 
     def __post_init__(self) -> None:
         if len(self.tokens) != len(self.activations):

@@ -49,6 +49,7 @@ REFUSED = {
     "log-probabilities": lambda: beliefs.expected_value({"1": NAN}),
     "log-probabilities, for OpenAI": lambda: beliefs.expected_value_openai({"1": INF}),
     "log-probabilities, for delphi": lambda: beliefs.expected_value_delphi({"1": NAN}),
+    "log-probabilities of verdicts, for delphi": lambda: peers.probability_delphi([("1", NAN)]),
     "log-probabilities by id": lambda: beliefs.belief_from_ids({7: NAN}, {1: (7,)}),
     "probabilities": lambda: beliefs.expected_value_split_ten({"1": NAN}, {}),
     "probabilities below 0": lambda: beliefs.expected_value_split_ten({"1": -0.1}, {}),
@@ -107,6 +108,26 @@ def test_nothing_in_gives_nothing_out():
     assert triage.information_value([], []) == 0.0
     assert beliefs.expected_value_split_ten({}, {}).mass == 0.0
     assert judging.judging_plan(ScoreKind.FUZZING, judging.JudgeSetting(), "x", []).questions == ()
+
+
+def test_whole_numbers_are_as_good_as_fractions():
+    whole, broken = record("ab", [1, 4]), record("ab", [1.0, 4.0])
+    assert records.normalise_openai([1, 3]) == records.normalise_openai([1.0, 3.0]) == (3, 10)
+    assert records.normalise_openai([1], max_activation=2) == (5,)
+    assert records.normalise_delphi([1], max_activation=3) == (4,)
+    assert records.format_records([whole]) == records.format_records([broken])
+    assert records.max_activation([whole]) == 4.0
+    assert highlights.highlight_delphi_scorer(["a", "b"], [1, 4], threshold=1) == "a<<b>>"
+    assert triage.surprisal_score([2, 1], [1, 0]) == 1.0
+    assert lookup.build_lookup([whole]).predict(["b", "z"]) == (4.0, 2.5)
+
+
+def test_a_peers_number_of_probability_zero_keeps_its_place_and_overwrites_as_any_other():
+    impossible = beliefs.expected_value_openai({"0": -0.5, "10": -INF})
+    assert (impossible.expected, dict(impossible.distribution)) == (0.0, {0: 1.0, 10: 0.0})
+    overwritten = beliefs.expected_value_delphi({"3": -0.5, " 3": -INF, "1": -2.0})
+    assert (overwritten.expected, dict(overwritten.distribution)) == (1.0, {1: 1.0, 3: 0.0})
+    assert beliefs.expected_value_openai({"4": -INF}).expected == 0.0
 
 
 def test_a_number_that_no_float_holds_is_read_as_the_peer_reads_what_is_out_of_range():
