@@ -38,11 +38,15 @@ class LabelledSae(Base):
 class LabelRow(Base):
     """What people say of one feature at present; without a name where it has tags only.
 
-    A deleted label stays as an empty row, so that its version goes on.
+    A deleted label stays as an empty row, so that its version goes on. Pages are filled by half:
+    a change of a tag is a new state of each of its labels, which then fits on the same page.
     """
 
     __tablename__ = "label"
-    __table_args__ = (Index(None, "words", postgresql_using="gin"),)
+    __table_args__ = (
+        Index(None, "words", postgresql_using="gin"),
+        {"postgresql_with": {"fillfactor": 50}},
+    )
 
     labelled_sae_id: Mapped[int] = mapped_column(ForeignKey("labelled_sae.id"), primary_key=True)
     index: Mapped[int] = mapped_column(primary_key=True)
@@ -86,13 +90,16 @@ class LabelTag(Base):
 
 
 class LabelChangeRow(Base):
-    """A label as a change left it; kind is a core.domain.label.ChangeKind by its number."""
+    """A label as a change left it; kind is a core.domain.label.ChangeKind by its number.
+
+    Copied from labels, whose foreign key makes one of these, looked up row by row, needless.
+    """
 
     __tablename__ = "label_change"
     __table_args__ = (Index(None, "labelled_sae_id", "index"),)
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
-    labelled_sae_id: Mapped[int] = mapped_column(ForeignKey("labelled_sae.id"))
+    labelled_sae_id: Mapped[int]
     index: Mapped[int]
     version: Mapped[int]
     kind: Mapped[int] = mapped_column(SmallInteger)

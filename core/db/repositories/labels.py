@@ -2,7 +2,20 @@
 
 from collections.abc import Collection, Mapping, Sequence
 
-from sqlalchemy import ColumnElement, Text, and_, exists, func, literal, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    FromClause,
+    Insert,
+    Text,
+    and_,
+    exists,
+    func,
+    inspect,
+    literal,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy import delete as delete_rows
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.orm import Session
@@ -23,14 +36,21 @@ from core.errors import Conflict
 
 _ROW = LabelRow
 _NONE = LabelText()
-_TAGS = func.array(
-    select(Tag.name)
-    .join(LabelTag, LabelTag.tag_id == Tag.id)
-    .where(LabelTag.labelled_sae_id == _ROW.labelled_sae_id, LabelTag.index == _ROW.index)
-    .correlate(_ROW)
-    .scalar_subquery(),
-    type_=ARRAY(Text),
-)
+
+
+def _tags_of(states: FromClause) -> ColumnElement[list[str]]:
+    """The names of each label's tags, in any order."""
+    names = (
+        select(Tag.name)
+        .join(LabelTag, LabelTag.tag_id == Tag.id)
+        .where(LabelTag.labelled_sae_id == states.c.labelled_sae_id)
+        .where(LabelTag.index == states.c.index)
+        .correlate(states)
+    )
+    return func.array(names.scalar_subquery(), type_=ARRAY(Text))
+
+
+_TAGS = _tags_of(inspect(_ROW).local_table)
 _COLUMNS = (
     *(LabelledSae.model_id, LabelledSae.sae_id, _ROW.index.label("at"), _ROW.version),
     *(_ROW.name, _ROW.note, _ROW.author, _ROW.changed_at, _TAGS.label("tags")),
@@ -187,24 +207,29 @@ def write(session: Session, records: Sequence[LabelRecord], *, kind: ChangeKind)
 
 def note_changes(session: Session, sae: int, indices: Sequence[int], *, kind: ChangeKind) -> None:
     """Keep the present state of some labels of an SAE in their history."""
-    state = select(
-        *(_ROW.labelled_sae_id, _ROW.index, _ROW.version, literal(kind.value), _ROW.name),
-        *(_ROW.note, _TAGS, _ROW.author),
-    ).where(_ROW.labelled_sae_id == sae, _ROW.index == one_of(indices))
-    columns = ["labelled_sae_id", "index", "version", "kind", "name", "note", "tags", "author"]
-    session.execute(insert(LabelChangeRow).from_select(columns, state.order_by(_ROW.index)))
+    state = select(_ROW).where(_ROW.labelled_sae_id == sae, _ROW.index == one_of(indices))
+    session.execute(_keep(state.subquery(), kind))
 
 
 def touch(
     session: Session, sae: int, indices: Sequence[int], *, author: str, kind: ChangeKind
 ) -> None:
     """Count a change of the tags of some labels of an SAE, and keep it in their history."""
-    changed = update(_ROW).where(_ROW.labelled_sae_id == sae, _ROW.index == one_of(indices))
-    session.execute(
-        changed.values(version=_ROW.version + 1, author=author, changed_at=func.now()),
-        execution_options={"synchronize_session": False},
+    changed = (
+        update(_ROW)
+        .where(_ROW.labelled_sae_id == sae, _ROW.index == one_of(indices))
+        .values(version=_ROW.version + 1, author=author, changed_at=func.now())
+        .returning(_ROW)
     )
-    note_changes(session, sae, indices, kind=kind)
+    session.execute(_keep(changed.cte("changed"), kind))
+
+
+def _keep(states: FromClause, kind: ChangeKind) -> Insert:
+    """The statement that copies states of labels, in the order of their features, to history."""
+    copied = ("labelled_sae_id", "index", "version", "name", "note", "author")
+    state = select(*(states.c[name] for name in copied), literal(kind.value), _tags_of(states))
+    columns = [*copied, "kind", "tags"]
+    return insert(LabelChangeRow).from_select(columns, state.order_by(states.c.index))
 
 
 def hold(session: Session, *, model_id: str, sae_id: str) -> int:

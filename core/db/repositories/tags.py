@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterable
 
-from sqlalchemy import Integer, delete, func, literal, select
+from sqlalchemy import Integer, delete, func, literal, select, update
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.orm import Session
 
@@ -96,7 +96,7 @@ def rename(session: Session, name: str, new: str, *, author: str) -> None:
         raise Conflict(
             f"There is a tag {new!r} already.", hint="Merge the two, or choose another name."
         )
-    _move(session, name, new)
+    _call(session, name, new)
     _touch_all(session, bearers, author=author, kind=ChangeKind.RENAME)
 
 
@@ -106,9 +106,12 @@ def merge(session: Session, name: str, into: str, *, author: str) -> None:
     Raises:
         NotFound: no feature bears one of them.
     """
-    bearers = _bearers(session, name)
-    _bearers(session, into)
-    _move(session, name, into)
+    bearers, others = _bearers(session, name), _bearers(session, into)
+    if sum(map(len, bearers.values())) <= sum(map(len, others.values())):
+        _move(session, name, into)
+    else:  # the fewer move, then the many take the name
+        _move(session, into, name)
+        _call(session, name, into)
     _touch_all(session, bearers, author=author, kind=ChangeKind.RENAME)
 
 
@@ -180,6 +183,13 @@ def _bearers_or_none(session: Session, name: str) -> dict[int, list[int]]:
     for sae, index in session.execute(query):
         found.setdefault(sae, []).append(index)
     return found
+
+
+def _call(session: Session, name: str, new: str) -> None:
+    """Give a tag a name that nobody bears: one row, however many features there are."""
+    session.execute(delete(Tag).where(Tag.name == new), execution_options=_UNWATCHED)
+    renamed = update(Tag).where(Tag.name == name).values(name=new)
+    session.execute(renamed, execution_options=_UNWATCHED)
 
 
 def _move(session: Session, name: str, into: str) -> None:

@@ -15,6 +15,12 @@ from core.errors import Conflict, NotFound
 from tests.support.builders import MODEL_ID, SAE_ID, publish_sample
 from tests.support.database import empty
 
+# What this transaction wrote: tags of features, and states of labels without an index's entry.
+_WRITTEN = text(
+    "SELECT pg_stat_get_xact_tuples_inserted('label_tag'::regclass) AS tags,"
+    " pg_stat_get_xact_tuples_hot_updated('label'::regclass) AS beside"
+)
+
 
 def feature(index: int, sae_id: str = SAE_ID) -> FeatureId:
     return FeatureId(model_id=MODEL_ID, sae_id=sae_id, index=index)
@@ -148,6 +154,32 @@ def test_a_name_that_another_tag_has_is_for_merging(session):
     assert [card.name for card in tags.list_tags(session)] == ["b"]
     with pytest.raises(NotFound):
         tags.merge(session, "b", "nothing", author="")
+
+
+def test_the_larger_of_two_tags_is_merged_into_the_smaller_all_the_same(session):
+    change(session, [1, 2, 3], add=["many"])
+    change(session, [3, 4], add=["few"])
+    tags.merge(session, "many", "few", author="Cy")
+    assert tags.tagged(session, "few", model_id=MODEL_ID, sae_id=SAE_ID) == (1, 2, 3, 4)
+    assert [card.name for card in tags.list_tags(session)] == ["few"]
+    assert [labels.get(session, feature(i)).version for i in (1, 3, 4)] == [2, 3, 1]
+    assert labels.history(session, feature(3))[0].text.tags == ("few",)
+    change(session, [5], add=["many"])
+    assert tags.tagged(session, "many", model_id=MODEL_ID, sae_id=SAE_ID) == (5,)
+
+
+def test_a_tag_of_every_feature_is_renamed_by_one_row(session):
+    """Within seconds: no tag of a feature is written, and states of labels beside their old ones.
+
+    In one transaction a page has room for one more state of each of its labels: the giving's.
+    """
+    change(session, range(4096), add=["all"])
+    given = session.execute(_WRITTEN).one()
+    tags.rename(session, "all", "every", author="")
+    assert session.execute(_WRITTEN).one().tags == given.tags
+    assert given.beside > 0.9 * 4096
+    assert tags.get_tag(session, "every").n_features == 4096
+    assert labels.history(session, feature(4095))[0].text.tags == ("every",)
 
 
 def test_a_deleted_tag_leaves_names_and_history(session):
