@@ -9,7 +9,6 @@ from app.services.problems import FieldProblem
 from app.web import align_features
 from app.web.align_form import AlignForm
 from app.web.i18n import gettext
-from app.web.problem_words import told
 from core.db.session import Session
 from core.domain.alignment import TagSource, Treated
 from core.domain.feature_choice import sources_left
@@ -106,7 +105,7 @@ def with_tag(
     except SparsightError as error:
         path = f"constraint.{row}.tag.name"
         problem = FieldProblem.of(path, error)
-        return form.with_text({path: tag}).with_problems([told(problem)])
+        return form.with_text({path: tag}).with_problems([problem])
     target = "free" if treat == "free" else "held"
     form = _from_tag(_listed(form, row, target, found), row, target, tag, found)
     return form.with_text({f"constraint.{row}.others": "0"}) if treat == "only" else form
@@ -171,7 +170,7 @@ def _found(
         indices = look(form, row, limit, offers=offers, session=session)
     except SparsightError as error:
         problem = FieldProblem.of(path, error)
-        return form.with_problems([told(problem)])
+        return form.with_problems([problem])
     return _listed(form, row, target, indices)
 
 
@@ -193,7 +192,7 @@ def _tagged(
         found = tags.bearers(session, tag, model_id=model_id, sae_id=sae_id)
     except SparsightError as error:
         problem = FieldProblem.of(f"{at}.name", error)
-        return form.with_problems([told(problem)])
+        return form.with_problems([problem])
     listed = _listed(form, row, target, found, weight)
     return _from_tag(listed, row, target, tag, found)
 

@@ -7,7 +7,6 @@ from app.services.align.offers import OfferedModel, Offers
 from app.services.harvest.spec import read_form
 from app.services.problems import FieldProblem
 from app.web import align_features, align_text
-from app.web.problem_words import told
 from app.web.spec_texts import help_of
 from core.domain.alignment import AlignSpec, Method, SftSpec
 
@@ -136,11 +135,11 @@ class AlignForm:
         return replace(self, typed=kept, n_saes=0)
 
     def at_fields(self, problems: Iterable[FieldProblem]) -> tuple[FieldProblem, ...]:
-        """The problems at fields that are shown, in the reader's language.
+        """The problems at fields that are shown.
 
         What a choice hides is told at the choice.
         """
-        return tuple(replace(told(one), path=self._shown(one.path)) for one in problems)
+        return tuple(replace(one, path=self._shown(one.path)) for one in problems)
 
     def with_measure(self, job_id: int) -> "AlignForm":
         """The form with the job that measures it."""

@@ -4,6 +4,7 @@ from app.services.align.checks.values import Check, Concern, Outcome
 from app.services.problems import FieldProblem
 from app.web import i18n
 from app.web.i18n import gettext
+from app.web.said import said
 
 Words = tuple[str, str]  # a sentence, and how to mend it; the latter empty where nothing is to do
 
@@ -97,7 +98,7 @@ def _data_words(check: Check) -> Words:
                 "n": _n(check, "rejected"),
                 "rows": _n(check, "rows"),
                 "row": _n(check, "row"),
-                "detail": check.text,
+                "detail": said(check.text),
             },
             gettext("Store the file as a preference set to read every reason."),
         )
@@ -127,7 +128,7 @@ def _source_words(check: Check) -> Words:
             gettext("Measure to have it read before."),
         )
     if check.text:
-        return check.text, ""
+        return said(check.text), ""
     numbers = {name: _n(check, name) for name in ("rows", "train", "held_out")}
     if check.outcome is Outcome.FAILED:
         return (
@@ -198,7 +199,7 @@ def _sae_words(check: Check) -> Words:
 
 def _hook_words(check: Check) -> Words:
     if check.text:
-        return check.text, ""
+        return said(check.text), ""
     numbers = {"layers": _n(check, "layers"), "layer": _n(check, "layer")}
     return (
         gettext("The model has %(layers)s layers; there is no layer %(layer)s.") % numbers,

@@ -7,8 +7,10 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, Response
 from starlette.exceptions import HTTPException
 
+from app.services.problems import FieldsInvalid
 from app.web import i18n, middleware, render, words
-from app.web.i18n import gettext
+from app.web.i18n import gettext, ngettext
+from app.web.said import joined, said
 from core import errors
 
 STATUS: dict[type[errors.SparsightError], int] = {
@@ -41,9 +43,9 @@ def respond(request: Request, error: Exception) -> Response:
 
 def _answer(request: Request, error: Exception) -> Response:
     status, message, hint = describe(error)
-    title, headline = heading(status), _headline(error)
+    title, headline = heading(status), _headline(error, message)
     if render.is_partial(request):
-        context = {"title": headline or title, "message": message, "hint": hint}
+        context = {"title": headline or title, "text": joined(message, hint)}
         body = render.fragment("errors/_toast.html", {"here": render.here(request), **context})
         return HTMLResponse(body, status, headers={"Vary": render.VARY})
     return render.page(
@@ -59,8 +61,10 @@ def _answer(request: Request, error: Exception) -> Response:
 
 def describe(error: Exception) -> tuple[int, str, str]:
     """Status, sentence and hint of an error; nothing of an unknown one is told to strangers."""
+    if isinstance(error, FieldsInvalid):
+        return status_of(error), _of_fields(error), said(error.hint)
     if isinstance(error, errors.SparsightError):
-        return status_of(error), error.message, error.hint
+        return status_of(error), said(error.message), said(error.hint)
     if isinstance(error, RequestValidationError):
         return 422, gettext("The address has a part that is not valid."), ""
     if isinstance(error, HTTPException):
@@ -68,11 +72,19 @@ def describe(error: Exception) -> tuple[int, str, str]:
     return 500, "", gettext("The server's log says more.")
 
 
-def _headline(error: Exception) -> str:
+def _of_fields(error: FieldsInvalid) -> str:
+    """The first field that is wrong, and how many more there are."""
+    first, n_more = error.problems[0], len(error.problems) - 1
+    place = f"{first.path}: " if first.path else ""
+    more = ngettext("And %(num)s more.", "And %(num)s more.", n_more) % {"num": n_more}
+    return f"{place}{said(first.message)}{f' {more}' if n_more else ''}"
+
+
+def _headline(error: Exception, message: str) -> str:
     """What kind of failure it is in the reader's language, where its own sentence is English."""
     if not isinstance(error, errors.SparsightError) or i18n.current.get() == i18n.DEFAULT:
         return ""
-    return words.error_word(error.code)
+    return words.error_word(error.code) if message == error.message else ""
 
 
 def status_of(error: errors.SparsightError) -> int:

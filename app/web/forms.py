@@ -12,7 +12,6 @@ from starlette.datastructures import QueryParams
 from app.services.labels.texts import checked_tags, split_tags
 from app.services.problems import FieldProblem
 from app.web.i18n import gettext
-from app.web.problem_words import told
 from core.domain.activation import Band
 from core.domain.views import FeatureQuery, FeatureSort
 from core.errors import Invalid
@@ -156,8 +155,7 @@ def asked_tags(text: str) -> tuple[tuple[str, ...], tuple[FieldProblem, ...]]:
     try:
         return checked_tags(split_tags(text)), ()
     except Invalid as error:
-        problem = FieldProblem.of("tags", error)
-        return (), (told(problem),)
+        return (), (FieldProblem.of("tags", error),)
 
 
 def kept_state(params: QueryParams) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from babel import Locale
 from babel.dates import format_datetime
+from babel.messages.catalog import Catalog
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
 from babel.numbers import format_compact_decimal, format_decimal, format_percent
@@ -21,17 +22,33 @@ current: ContextVar[str] = ContextVar("language", default=DEFAULT)
 
 
 @cache
-def catalogue(language: str) -> NullTranslations:
-    """The translations of a language; English is the source text itself."""
+def _messages(language: str) -> Catalog | None:
     path = LOCALE_DIR / language / "LC_MESSAGES" / "messages.po"
     if language not in LANGUAGES or not path.is_file():
-        return NullTranslations()
+        return None
     with path.open("rb") as file:
-        messages = read_po(file, locale=language)
+        return read_po(file, locale=language)
+
+
+@cache
+def catalogue(language: str) -> NullTranslations:
+    """The translations of a language; English is the source text itself."""
+    messages = _messages(language)
+    if messages is None:
+        return NullTranslations()
     compiled = io.BytesIO()
     write_mo(compiled, messages)
     compiled.seek(0)
     return Translations(compiled)
+
+
+def entries(language: str, context: str) -> list[tuple[str, str]]:
+    """Messages of a context with their translations; none for English."""
+    return [
+        (str(message.id), str(message.string))
+        for message in _messages(language) or ()
+        if message.context == context and message.string
+    ]
 
 
 def gettext(message: str) -> str:

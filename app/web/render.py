@@ -20,6 +20,7 @@ from app.web import (
     explanation_rows,
     i18n,
     preference_words,
+    said,
     tokens,
     words,
 )
@@ -117,6 +118,8 @@ def environment() -> Environment:
         moment=i18n.moment,
         duration=i18n.duration,
         size=i18n.size,
+        said=said.said,
+        told=said.told,
         json=lambda value: json.dumps(value, indent=2, ensure_ascii=False),
     )
     env.globals.update(

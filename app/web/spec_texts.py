@@ -1,24 +1,22 @@
 """Help texts of settings: the descriptions that their fields bear, in the reader's language."""
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from types import UnionType
 from typing import IO, Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel
 
+from app.web import said_texts
 from app.web.i18n import gettext
-
-Message = tuple[int, str, str, list[str]]
 
 
 def extract(
-    file: IO[bytes],
-    keywords: object,  # noqa: ARG001 - Babel hands these to every extractor
-    comment_tags: object,  # noqa: ARG001
-    options: object,  # noqa: ARG001
-) -> Iterator[Message]:
-    """Descriptions of fields in a module of settings, as Babel wants them."""
+    file: IO[bytes], keywords: Mapping[str, Any], comment_tags: list[str], options: Any
+) -> Iterator[tuple[Any, ...]]:
+    """Descriptions of fields in a module of settings, as Babel wants them, and what it says."""
+    yield from said_texts.extract(file, keywords, comment_tags, options)
+    file.seek(0)
     for node in ast.walk(ast.parse(file.read())):
         if not isinstance(node, ast.Call) or getattr(node.func, "id", "") != "Field":
             continue

@@ -1,7 +1,6 @@
 """Words of data that is not text of ours: states, phases, units, qualities, in both languages."""
 
 import json
-import re
 from collections.abc import Mapping
 from typing import assert_never
 
@@ -10,24 +9,8 @@ from pydantic import JsonValue
 from app.services.harvest.estimate import Basis
 from app.web.i18n import gettext, number, percent, significant
 from core.domain.alignment import DemoPreferences, PreferenceSource, preference_name
-from core.domain.job import JobCard, JobState
+from core.domain.job import JobState
 from core.domain.job_lines import SENTENCES
-
-_STARTS_WITH_BOS = re.compile(r"Each context starts with the BOS token (?P<token>.+)\.")
-_STARTS_WITH_EOS = re.compile(
-    r"The tokenizer has no BOS token; each context starts with its EOS token (?P<token>.+) "
-    r"instead\."
-)
-_HARVEST = re.compile(r"Harvest (?P<model>\S+) over (?P<corpus>.+)")
-_ALIGN = re.compile(r"Align (?P<model>\S+) with (?P<method>.+)")
-_TUNE = re.compile(r"Fine-tune (?P<model>\S+) on conversations")
-_FETCH = re.compile(r"Fetch preferences of (?P<data>.+)")
-_CONTRAST = re.compile(r"Contrast features of (?P<model>\S+) on (?P<data>.+)")
-_CHECK_ALIGN = re.compile(r"Check the settings of aligning (?P<model>\S+)")
-_CHECK_TUNE = re.compile(r"Check the settings of fine-tuning (?P<model>\S+)")
-_DRIFT = re.compile(r"Measure what moved in (?P<model>\S+)")
-_EXPLAIN = re.compile(r"Explain features of (?P<sae>\S+)")
-_SCORE = re.compile(r"Score features of (?P<sae>\S+)")
 
 
 def state(name: str) -> JobState:
@@ -71,25 +54,6 @@ def state_tone(value: JobState) -> str:
             return ""
         case _:
             assert_never(value)
-
-
-def job_title(card: JobCard) -> str:
-    """What a job does, in the reader's language."""
-    for pattern, words in (
-        (_HARVEST, gettext("Harvest %(model)s over %(corpus)s")),
-        (_ALIGN, gettext("Align %(model)s with %(method)s")),
-        (_TUNE, gettext("Fine-tune %(model)s on conversations")),
-        (_FETCH, gettext("Fetch preferences of %(data)s")),
-        (_CONTRAST, gettext("Contrast features of %(model)s on %(data)s")),
-        (_CHECK_ALIGN, gettext("Check the settings of aligning %(model)s")),
-        (_CHECK_TUNE, gettext("Check the settings of fine-tuning %(model)s")),
-        (_DRIFT, gettext("Measure what moved in %(model)s")),
-        (_EXPLAIN, gettext("Explain features of %(sae)s")),
-        (_SCORE, gettext("Score explanations of %(sae)s")),
-    ):
-        if found := pattern.fullmatch(card.title):
-            return words % found.groupdict()
-    return card.title
 
 
 def unit_word(unit: str) -> str:
@@ -227,23 +191,6 @@ def _in_line(name: str, value: JsonValue) -> str:
     if translated is not None:
         return translated(str(value))
     return number(value) if isinstance(value, int) else str(value)
-
-
-def bos_rule(text: str) -> str:
-    """How a model's contexts start, as its harvest wrote it down."""
-    for pattern, sentence in (
-        (_STARTS_WITH_BOS, gettext("Each context starts with the BOS token %(token)s.")),
-        (
-            _STARTS_WITH_EOS,
-            gettext(
-                "The tokenizer has no BOS token; each context starts with its EOS token "
-                "%(token)s instead."
-            ),
-        ),
-    ):
-        if found := pattern.fullmatch(text):
-            return sentence % found.groupdict()
-    return text
 
 
 def data_name(source: PreferenceSource) -> str:

@@ -64,7 +64,10 @@ class KeyRing:
         try:
             check_key_variable(name)
         except ValueError as error:
-            raise Invalid(f"{name!r} may not be read as an API key.", hint=f"{error}.") from error
+            raise Invalid(
+                f"{name!r} may not be read as an API key.",
+                hint="Name a variable that ends in _API_KEY, such as OPENAI_API_KEY.",
+            ) from error
         value = self._environment.get(name, "")
         if not value:
             raise Invalid(

@@ -41,9 +41,9 @@ def change_export(
     """
     drifts = feature_drifts.feature_drifts(session, feature, run=run)
     if drifts.chosen is None or drifts.harvest_id is None:
-        which = "No run" if run is None else f"Run {run}"
+        which = "No run was" if run is None else f"Run {run} was not"
         raise NotFound(
-            f"{which} was measured on contexts of {feature}.",
+            f"{which} measured on contexts of {feature}.",
             hint="Measure what moved after the run, with a harvest of this SAE.",
         )
     page = features.feature_page(

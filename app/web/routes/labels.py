@@ -16,7 +16,6 @@ from app.web import forms, label_forms, render
 from app.web.author import author_of, keep_author
 from app.web.i18n import gettext
 from app.web.label_forms import LabelForm
-from app.web.problem_words import told
 from app.web.routes.explaining import FeatureDep
 from app.web.routes.jobs import PostedDep
 from core.db.session import Session
@@ -57,8 +56,7 @@ def save(request: Request, session: SessionDep, feature: FeatureDep, posted: Pos
             version=form.version,
         )
     except FieldsInvalid as error:
-        problems = tuple(map(told, error.problems))
-        return _form_page(request, replace(form, problems=problems), status=422)
+        return _form_page(request, replace(form, problems=error.problems), status=422)
     except LabelChanged as error:
         late = replace(form, present=error.present, version=error.present.version)
         return _form_page(request, late, status=409)

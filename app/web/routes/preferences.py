@@ -25,11 +25,11 @@ from app.web import (
     contrast_rows,
     preference_forms,
     preference_words,
-    problem_words,
     render,
 )
 from app.web.i18n import gettext
 from app.web.routes.jobs import PostedDep
+from app.web.said import said
 from core.db.session import Session
 from core.domain.alignment import HubPreferences
 from core.domain.preference import RejectReason, Split
@@ -158,7 +158,7 @@ def save(
         return _report_page(
             request,
             found,
-            form.with_problems(tuple(map(problem_words.told, error.problems))),
+            form.with_problems(error.problems),
             status=422,
         )
     return render.redirect(request, f"/preferences/{set_id}")
@@ -232,7 +232,7 @@ def start_contrast(
             model=fields.get("model", ""),
             saes=tuple(saes),
             max_pairs=fields.get("max_pairs", ""),
-            problems=tuple(map(problem_words.told, error.problems)),
+            problems=error.problems,
         )
         return _set_page(request, session, resources, set_id, typed=start, status=422)
     contrast_launch.submit(session, spec)
@@ -299,7 +299,7 @@ def _stage(posted: FormData, typed: dict[str, str], data_dir: FilePath) -> Sent:
     except SparsightError as error:
         path = "path" if way == "path" else "file"
         found = FieldProblem.of(path, error)
-        return Sent(typed=typed, problems=(problem_words.told(found),))
+        return Sent(typed=typed, problems=(found,))
     return Sent(typed=typed, token=staged.token)
 
 
@@ -424,7 +424,7 @@ def _rejected_lines(found: UploadReport) -> Iterator[str]:
         line: dict[str, Any] = {
             "row": row.row,
             "reason": row.reason.value,
-            "detail": row.detail,
+            "detail": said(row.detail),
             "mend": preference_words.mend_word(row.reason),
             "preview": row.preview,
         }

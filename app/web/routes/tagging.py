@@ -16,7 +16,6 @@ from app.services.problems import FieldProblem
 from app.web import contrast_rows, forms, label_forms, moved_form, render
 from app.web.author import author_of, keep_author
 from app.web.label_forms import TagOrder
-from app.web.problem_words import told
 from app.web.routes.jobs import PostedDep
 from core.db.session import Session
 from core.errors import Invalid
@@ -86,7 +85,7 @@ def tag_all(
             author=author,
         )
     except Invalid as error:
-        problem = told(FieldProblem.of("tags", error))
+        problem = FieldProblem.of("tags", error)
         return _ask_page(
             request, session, model_id, sae_id, problems=(problem,), status=422, **shared
         )

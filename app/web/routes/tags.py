@@ -18,7 +18,6 @@ from app.services.problems import FieldProblem
 from app.web import label_forms, render
 from app.web.author import author_of
 from app.web.i18n import gettext
-from app.web.problem_words import told
 from app.web.routes.jobs import PostedDep
 from core.db.session import Session
 from core.domain.label import Existing, LabelQuery
@@ -130,7 +129,7 @@ def import_file(
                 dry_run=dry_run,
             )
     except Invalid as error:
-        problem = told(FieldProblem.of("file", error))
+        problem = FieldProblem.of("file", error)
         return _import_page(request, existing=existing, problems=(problem,), status=422)
     return _import_page(request, existing=existing, report=report, name=file.filename)
 
@@ -176,7 +175,7 @@ def _tag_page(
     problems: tuple[FieldProblem, ...] = ()
     if wrong is not None:
         path, error = wrong
-        problems = (told(FieldProblem.of(path, error)),)
+        problems = (FieldProblem.of(path, error),)
     status = 200 if wrong is None else 409 if isinstance(wrong[1], Conflict) else 422
     known = {
         f"{sae.model_id}/{sae.sae_id}"

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from babel.messages.catalog import Catalog
 from babel.messages.extract import extract_from_dir
+from babel.messages.frontend import parse_mapping_cfg
 from babel.messages.mofile import read_mo, write_mo
 from babel.messages.pofile import read_po
 
@@ -14,19 +15,6 @@ from app.web import i18n
 
 ROOT = Path(__file__).parents[3]
 PLACEHOLDER = re.compile(r"%\((\w+)\)[sd]")
-METHODS = [
-    ("app/**.py", "python"),
-    ("templates/**.html", "jinja2"),
-    ("core/domain/job_lines.py", "python"),
-    ("core/domain/alignment.py", "app.web.spec_texts:extract"),
-]
-OPTIONS = {
-    "templates/**.html": {
-        "trim_blocks": "true",
-        "lstrip_blocks": "true",
-        "newstyle_gettext": "true",
-    }
-}
 
 
 @pytest.fixture(scope="module")
@@ -36,16 +24,16 @@ def catalogue() -> Catalog:
 
 
 def test_every_message_of_code_and_templates_is_in_the_catalogue(catalogue):
+    """Sentences of errors too, wherever in core, app or worker they are raised."""
+    with (i18n.LOCALE_DIR / "babel.cfg").open(encoding="utf-8") as file:
+        methods, options = parse_mapping_cfg(file)
     found = {
-        message
-        for pattern, method in METHODS
-        for _, _, message, _, _ in extract_from_dir(
-            ROOT / pattern.split("/", 1)[0],
-            method_map=[(pattern.split("/", 1)[1], method)],
-            options_map={k.split("/", 1)[1]: v for k, v in OPTIONS.items()},
+        (context, message)
+        for _, _, message, _, context in extract_from_dir(
+            ROOT, method_map=methods, options_map=options
         )
     }
-    known = {message.id for message in catalogue if message.id}
+    known = {(message.context, message.id) for message in catalogue if message.id}
     advice = "; extract and update the catalogue, then translate what is new"
     assert found - known == set(), f"not in the catalogue{advice}"
     assert known - found == set(), f"no longer used{advice}"

@@ -70,9 +70,3 @@ def test_a_code_in_a_line_is_told_by_its_headline(chinese):
 )
 def test_free_text_and_lines_of_other_versions_stay_as_they_are(chinese, kind, values):
     assert words.log_text("plain", kind, values) == "plain"
-
-
-def test_how_contexts_start_is_told_in_the_readers_language(chinese):
-    assert "<bos>" in words.bos_rule("Each context starts with the BOS token <bos>.")
-    assert words.bos_rule("Each context starts with the BOS token <bos>.")[0] == "每"
-    assert words.bos_rule("Something else.") == "Something else."
