@@ -18,7 +18,7 @@ from core.domain.job_lines import N_
 from core.domain.preference import Role
 
 _MOST_CHARACTERS = 4_000  # of a text that is looked at; a longer one is no sentence of ours
-_MOST_CUTS = 8
+_MOST_CUTS = 5
 _BETWEEN_SENTENCES = re.compile(r"(?<=[.?!]) ")
 _WIDE_ENDS = "。？！；："  # after these no space is written
 
@@ -104,12 +104,16 @@ def _phrases(language: str) -> "Phrases":
 
 def _known(phrases: "Phrases", text: str) -> str | None:
     """A sentence, or several with spaces between them, if every one is known."""
-    for cut in list(_BETWEEN_SENTENCES.finditer(text))[:_MOST_CUTS]:
-        first = phrases.find(text[: cut.start()])
-        rest = _known(phrases, text[cut.end() :]) if first is not None else None
-        if first is not None and rest is not None:
-            return joined(first, rest)
-    return phrases.find(text)
+    pieces = _BETWEEN_SENTENCES.split(text, maxsplit=_MOST_CUTS)
+    from_here: list[str | None] = [None] * len(pieces)  # the words of each piece and all after it
+    for start in reversed(range(len(pieces))):
+        for stop in range(start + 1, len(pieces) + 1):
+            first = phrases.find(" ".join(pieces[start:stop]))
+            rest = "" if stop == len(pieces) else from_here[stop]
+            if first is not None and rest is not None:
+                from_here[start] = joined(first, rest)
+                break
+    return from_here[0]
 
 
 def joined(first: str, second: str) -> str:
@@ -122,19 +126,30 @@ class _Form:
     """A template that holds values, ready to be recognised.
 
     Attributes:
-        begins, ends: what stands before the first and after the last value.
-        n_fixed: characters that are no values.
+        fixed: what stands before the first value, between values and after the last one.
     """
 
-    begins: str
-    ends: str
-    n_fixed: int
+    fixed: tuple[str, ...]
     pattern: re.Pattern[str]
     words: str
 
+    @property
+    def mark(self) -> str:
+        """The longest part that is no value: what a text without it need not be compared with."""
+        return max(self.fixed, key=len)
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """Its first word, else its last one; none of both where values are in them."""
+        word, space, _ = self.fixed[0].partition(" ")
+        if space:
+            return word, ""
+        _, space, word = self.fixed[-1].rpartition(" ")
+        return ("", word) if space else ("", "")
+
     def of(self, text: str) -> str | None:
         """The words for a text, with its values; None where it is another."""
-        if not (text.startswith(self.begins) and text.endswith(self.ends)):
+        if not (text.startswith(self.fixed[0]) and text.endswith(self.fixed[-1])):
             return None
         found = self.pattern.fullmatch(text)
         if found is None:
@@ -145,7 +160,7 @@ class _Form:
 
 
 class Phrases:
-    """Templates of sentences with the words for each, found by how a text begins.
+    """Templates of sentences with the words for each, found by a text's first or last word.
 
     >>> known = Phrases([("There is no file %(path)s.", "没有文件 %(path)s。"), ("Stop.", "停。")])
     >>> known.find("There is no file /data/100%.jsonl."), known.find("Stop."), known.find("Go.")
@@ -154,16 +169,15 @@ class Phrases:
 
     def __init__(self, pairs: Iterable[tuple[str, str]]) -> None:
         self._exact: dict[str, str] = {}
-        self._forms: dict[str, list[_Form]] = {}  # by first word; "" where a value is in it
+        self._forms: dict[tuple[str, str], list[tuple[str, _Form]]] = {}
         for template, words_of_it in pairs:
             if PLACEHOLDER.search(template):
                 form = _form(template, words_of_it)
-                word, space, _ = form.begins.partition(" ")
-                self._forms.setdefault(word if space else "", []).append(form)
+                self._forms.setdefault(form.key, []).append((form.mark, form))
             else:
                 self._exact[template.replace("%%", "%")] = words_of_it.replace("%%", "%")
         for forms in self._forms.values():
-            forms.sort(key=lambda form: -form.n_fixed)
+            forms.sort(key=lambda marked: -len("".join(marked[1].fixed)))
 
     def find(self, text: str) -> str | None:
         """The words for one sentence; of several templates, the one that fixes most of it."""
@@ -171,9 +185,9 @@ class Phrases:
         return exact if exact is not None else next(self._matching(text), None)
 
     def _matching(self, text: str) -> Iterator[str]:
-        for word in (text.partition(" ")[0], ""):
-            for form in self._forms.get(word, ()):
-                found = form.of(text)
+        for key in ((text.partition(" ")[0], ""), ("", text.rpartition(" ")[2]), ("", "")):
+            for mark, form in self._forms.get(key, ()):
+                found = form.of(text) if mark in text else None
                 if found is not None:
                     yield found
 
@@ -186,13 +200,7 @@ def _form(template: str, words_of_it: str) -> _Form:
         pattern += f"(?P={name})" if name in seen else f"(?P<{name}>.*?)"
         pattern += re.escape(part)
         seen.add(name)
-    return _Form(
-        begins=fixed[0],
-        ends=fixed[-1],
-        n_fixed=sum(map(len, fixed)),
-        pattern=re.compile(pattern, re.DOTALL),
-        words=words_of_it,
-    )
+    return _Form(fixed=tuple(fixed), pattern=re.compile(pattern, re.DOTALL), words=words_of_it)
 
 
 def _state(value: str) -> str:
