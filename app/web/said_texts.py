@@ -67,7 +67,7 @@ def sentences(source: str | bytes) -> Iterator[tuple[int, str]]:
     [(1, 'There is no %(path)s.'), (1, 'Name 1 to %(n_rows)s.')]
     """
     module = _Module(ast.parse(source))
-    for node, scope in module.walk(module.tree, None):
+    for node, scope in module.walk():
         for part in module.spoken(node):
             for text in module.texts(part, scope):
                 if _WORD.search(PLACEHOLDER.sub("", text)):
@@ -125,12 +125,14 @@ class _Module:
             for node in self.tree.body
         )
 
-    def walk(self, node: ast.AST, scope: _Scope) -> Iterator[tuple[ast.AST, _Scope]]:
-        """Every node with the function that it is, or is in."""
-        inner = node if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) else scope
-        yield node, inner
-        for child in ast.iter_child_nodes(node):
-            yield from self.walk(child, inner)
+    def walk(self) -> Iterator[tuple[ast.AST, _Scope]]:
+        """Every node, in the order of the text, with the function that it is, or is in."""
+        waiting: list[tuple[ast.AST, _Scope]] = [(self.tree, None)]
+        while waiting:
+            node, scope = waiting.pop()
+            inner = node if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) else scope
+            yield node, inner
+            waiting += [(child, inner) for child in reversed(list(ast.iter_child_nodes(node)))]
 
     def spoken(self, node: ast.AST) -> Iterator[ast.expr]:
         """Parts of a node that people read."""
