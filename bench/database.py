@@ -246,6 +246,7 @@ def make_harvest(rng: np.random.Generator, n: int, n_contexts: int) -> SaeHarves
 
     return SaeHarvest(
         n_scored=n_scored,
+        max_norm=None,
         n_active=n_active,
         n_contexts=np.minimum(n_active, n_contexts),
         sum_activation=n_active * 9.0,

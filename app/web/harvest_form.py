@@ -20,6 +20,7 @@ CORPUS_COMMON = ("kind", "max_documents", "max_tokens")
 SAE_FIELDS = ("sae_id", "source.kind", "source.location", "source.release_id", "source.hook_name")
 NUMBERS = (
     "context_size",
+    "max_norm_multiple",
     "n_top",
     "n_sampled",
     "n_per_band",
@@ -78,6 +79,8 @@ class HarvestForm:
         suffixes = self.text("corpus.suffixes").replace(",", " ").split()
         if kind == "folder" and suffixes and isinstance(corpus, dict):
             corpus["suffixes"] = suffixes
+        if "max_norm_multiple" in self.typed and not self.text("max_norm_multiple").strip():
+            values["max_norm_multiple"] = None  # emptied: every token counts
         return values
 
     def with_row(self) -> "HarvestForm":
@@ -141,7 +144,7 @@ def _without_empty_saes(pairs: list[tuple[str, str]]) -> list[tuple[str, str]]:
 
 def _defaults() -> dict[str, str]:
     fields = HarvestSpec.model_fields
-    numbers = {name: str(fields[name].default) for name in NUMBERS}
+    numbers = {name: _typed(fields[name].default) for name in NUMBERS}
     return numbers | {
         "model.kind": "hub",
         "saes.0.source.kind": "hub",
@@ -151,8 +154,14 @@ def _defaults() -> dict[str, str]:
     }
 
 
+def _typed(number: float | None) -> str:
+    if number is None:
+        return ""
+    return str(int(number)) if number == int(number) else str(number)
+
+
 def _spec_fields(spec: HarvestSpec) -> dict[str, str]:
-    typed = {name: str(getattr(spec, name)) for name in NUMBERS}
+    typed = {name: _typed(getattr(spec, name)) for name in NUMBERS}
     typed |= {
         "model_id": spec.model_id,
         "model.kind": spec.model.kind,

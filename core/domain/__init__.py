@@ -12,8 +12,10 @@ harvest
     One pass over a corpus that collects every feature's evidence.
 hook point
     Where in the model the SAE reads, e.g. ``blocks.12.hook_resid_post``.
+outlier
+    A token whose residual is far longer than usual, as an attention sink's; it does not count.
 quantile band
     Contexts by the rank of their maximum activation among the contexts on which the feature fires.
 scored token
-    A token that counts: not padding, not BOS, EOS or another special token.
+    A token that counts: not padding, not BOS, EOS or another special token, and no outlier.
 """

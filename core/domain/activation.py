@@ -165,7 +165,8 @@ class SaeHarvest:
     """Everything one pass found for every feature of one SAE.
 
     Attributes:
-        n_scored: scored tokens of the corpus.
+        n_scored: scored tokens of the corpus, without this SAE's outliers.
+        max_norm: a token with a longer residual is an outlier; None when none was looked for.
         sum_activation: sum of positive activations, float64.
         peak_token: token id at the largest activation; -1 for a dead feature.
         histogram_exponent: see Histogram; 0 for a dead feature.
@@ -173,6 +174,7 @@ class SaeHarvest:
     """
 
     n_scored: int
+    max_norm: float | None
     n_active: Int64[np.ndarray, " feature"]
     n_contexts: Int64[np.ndarray, " feature"]
     sum_activation: Float[np.ndarray, " feature"]

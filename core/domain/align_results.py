@@ -105,6 +105,7 @@ class StoredPart:
 
     Attributes:
         part_id: key of the SAE in the harvest.
+        max_norm: tokens with a longer residual do not count; None lets all count.
         random_contexts: numbers of the contexts drawn uniformly from the corpus, ascending.
         contexts: of all features, in their order.
         random: the same for the uniform sample.
@@ -113,6 +114,7 @@ class StoredPart:
     part_id: int
     model_revision: str
     sae_revision: str
+    max_norm: float | None
     random_contexts: Int64[np.ndarray, " context"]
     contexts: ContextRows
     random: ContextRows

@@ -39,6 +39,13 @@ class HarvestSpec(BaseModel):
     context_size: int = Field(
         default=128, ge=8, le=32_768, description="Tokens a context, BOS included."
     )
+    max_norm_multiple: float | None = Field(
+        default=10.0,
+        ge=2.0,
+        allow_inf_nan=False,
+        description="Tokens whose residual is longer than so many times the median do not count: "
+        "attention sinks, on which nearly every feature fires. None lets all count.",
+    )
     n_top: int = Field(default=20, ge=1, le=200, description="Top contexts kept a feature.")
     n_sampled: int = Field(
         default=100,

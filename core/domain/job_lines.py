@@ -49,6 +49,9 @@ SENTENCES: Mapping[str, str] = {
         "Corpus %(name)s: %(n_documents)s documents, %(n_contexts)s contexts of %(context_size)s, "
         "%(n_tokens)s tokens of which %(n_scored)s count."
     ),
+    "harvest_outliers": N_(
+        "%(n)s tokens did not count for %(sae_id)s: their residual is longer than %(limit)s."
+    ),
     "harvest_corpus_kept": N_(
         "The tokenised corpus of the earlier attempt is whole and is used again."
     ),

@@ -111,6 +111,8 @@ class SaeCard:
 
     Attributes:
         record: measured quality (l0, explained_variance, ce_recovered, dead_share …), if known.
+        n_scored: tokens that count for this SAE: the harvest's without outliers.
+        max_norm: a token with a longer residual is an outlier; None when none was looked for.
         mean_l0: mean number of active features a scored token, in this harvest.
     """
 
@@ -127,7 +129,14 @@ class SaeCard:
     harvest: HarvestInfo | None
     n_features: int
     n_dead: int
+    n_scored: int
+    max_norm: float | None
     mean_l0: float
+
+    @property
+    def n_outliers(self) -> int:
+        """Tokens of the harvest that do not count for this SAE."""
+        return self.harvest.n_scored - self.n_scored if self.harvest else 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -103,6 +103,7 @@ def make_sae_harvest(
     nearest[support == 0] = -1
     harvest = SaeHarvest(
         n_scored=int((contexts.token_ids[:, 1:] >= 0).sum()),
+        max_norm=50.5,
         n_active=firing.sum(axis=0).astype(np.int64),
         n_contexts=(values > 0).any(axis=1).sum(axis=0).astype(np.int64),
         sum_activation=flat.sum(axis=0, dtype=np.float64),
@@ -186,6 +187,7 @@ def publish_sample(
     n_features: int = 24,
     revision: str = "weights-1",
     job_id: int | None = None,
+    n_outliers: int = 0,
 ) -> Sample:
     """A small harvest in the database: dead features, ties, hard tokens, short contexts."""
     rng = np.random.default_rng(seed)
@@ -202,7 +204,7 @@ def publish_sample(
         corpus_hash="corpus-1",
         n_contexts=len(contexts.context_index),
         n_tokens=int((contexts.token_ids >= 0).sum()),
-        n_scored=found[0].n_scored,
+        n_scored=found[0].n_scored + n_outliers,
         contexts=contexts,
         saes=zip(sae_pks, found, strict=True),
     )

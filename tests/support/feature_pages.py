@@ -49,6 +49,8 @@ SAE = SaeCard(
     harvest=HARVEST,
     n_features=8,
     n_dead=1,
+    n_scored=257,
+    max_norm=880.0,
     mean_l0=2.5,
 )
 

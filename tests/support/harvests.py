@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from core.domain.activation import SaeHarvest, StoredContexts
 from core.domain.corpus import FileCorpusSpec
@@ -23,6 +23,7 @@ from worker.harvest.relations import find_relations
 from worker.progress import JobContext
 
 D_IN, D_SAE, CONTEXT_SIZE = 16, 24, 12
+SINK_TOKEN = 3 + ord("f") - ord("!")  # the tokenizer's bytes begin after three special tokens
 WORDS = "the|cat|saw|<eos>|a|blue|house|of|12|naïve|ünits\n\tand|ran|away|東京|quickly|"
 
 
@@ -35,6 +36,14 @@ def write_model(folder: Path, family: str) -> Path:
     model.save_pretrained(folder)
     tiny_tokenizer(None).save_pretrained(folder)
     return folder
+
+
+def plant_sink(model: Path) -> None:
+    """Make the residual of a model's byte "f" about 200 times as long."""
+    weights = model / "model.safetensors"
+    tensors = load_file(weights)
+    tensors["model.embed_tokens.weight"][SINK_TOKEN] *= 200.0
+    save_file(tensors, weights, metadata={"format": "pt"})
 
 
 def write_corpus_file(path: Path, *, n_documents: int = 14, seed: int = 0) -> Path:
@@ -112,8 +121,15 @@ def harvested(
     relations = find_relations(spec, prepared, states, job)
     kept = [choose_contexts(spec, state) for state in states]
     saes = [
-        sae_harvest(spec, prepared.store, state=state, kept=rows, relations=related)
-        for state, rows, related in zip(states, kept, relations, strict=True)
+        sae_harvest(
+            spec,
+            prepared.store,
+            state=state,
+            kept=rows,
+            relations=related,
+            max_norm=prepared.norm_limits.get(sae.info.hook_name),
+        )
+        for sae, state, rows, related in zip(prepared.saes, states, kept, relations, strict=True)
     ]
     return stored_contexts(spec, prepared.store, kept), saes, prepared.store.facts
 
@@ -143,6 +159,13 @@ def llama_spec(folder: Path, **changes: Any) -> HarvestSpec:
         for layer, architecture in ((0, "standard"), (1, "topk"), (1, "jumprelu"))
     }
     return _spec(folder, "llama", saes, changes)
+
+
+def sink_spec(folder: Path, **changes: Any) -> HarvestSpec:
+    """The tiny Llama with its SAEs, whose byte "f" is an attention sink."""
+    spec = llama_spec(folder, **changes)
+    plant_sink(Path(spec.model.location))
+    return spec
 
 
 def _spec(

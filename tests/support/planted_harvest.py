@@ -102,6 +102,7 @@ def _harvest(values: np.ndarray, ids: np.ndarray) -> SaeHarvest:
     assert histogram.shape[1] == HISTOGRAM_BINS
     return SaeHarvest(
         n_scored=ids.size - N_CONTEXTS,
+        max_norm=None,
         n_active=(flat > 0).sum(axis=0).astype(np.int64),
         n_contexts=(values > 0).any(axis=1).sum(axis=0).astype(np.int64),
         sum_activation=flat.sum(axis=0, dtype=np.float64),

@@ -13,6 +13,7 @@ from worker.align.data.pairs import chunks
 from worker.drift.keeper import Arrays, Keeper, below, within
 from worker.drift.places import PlaceSums
 from worker.drift.rows import RowFiller
+from worker.harvest.outliers import is_outlier
 from worker.lm.capture import capture
 from worker.lm.load import LoadedModel
 from worker.lm.tokens import Contexts, Tokenization, pad_contexts, tokenization
@@ -173,6 +174,8 @@ def _compare(
 ) -> None:
     mine = torch.from_numpy(np.isin(np.asarray(numbers), part.stored.random_contexts))
     mask = (scored & mine[:, None]).to(base.device)
+    limit = part.stored.max_norm
+    mask &= ~(is_outlier(base, limit) | is_outlier(aligned, limit))
     if not mask.any():
         return
     sizes = mask.sum(dim=1)[mine.to(base.device)].tolist()
@@ -196,7 +199,8 @@ def _fill(
         piece = stream[first : first + step]
         with memory_errors("encoding activations"):
             acts = part.sae.encode(piece.reshape(-1, piece.shape[-1]).float())
-        silent = ~scored[first : first + step].reshape(-1)
+        outlier = is_outlier(piece, part.stored.max_norm).cpu()
+        silent = ~(scored[first : first + step] & ~outlier).reshape(-1)
         found = acts.cpu().masked_fill_(silent[:, None], 0.0)
         dense: Float32[np.ndarray, "context pos d_sae"] = found.view(len(piece), width, -1).numpy()
         for offset, number in enumerate(numbers[first : first + step]):

@@ -1,6 +1,5 @@
 """Everything one SAE's harvest remembers while the corpus streams by."""
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -11,6 +10,7 @@ from core.errors import Invalid
 from worker.harvest.candidates import Candidates, Limits, rows_of
 from worker.harvest.counters import Counters, count, merge_counters, no_counts
 from worker.harvest.fixed_point import LARGEST
+from worker.harvest.forward import Encoded
 from worker.harvest.nonzeros import Nonzeros, pair_up, sort_by_feature
 from worker.harvest.sampled_contexts import (
     draws_of,
@@ -54,12 +54,13 @@ class Accumulator:
         self._candidates = Candidates(d_sae=d_sae, limits=limits, device=device)
         self._random = [no_activations()]
         self._firing = [no_activations()]
+        self._outliers = [np.empty(0, np.int64)]
 
-    def add_batch(self, parts: Sequence[Nonzeros], *, first_context: int, n_contexts: int) -> None:
+    def add_batch(self, encoded: Encoded, *, first_context: int, n_contexts: int) -> None:
         """Take in contexts ``first_context … first_context + n_contexts - 1``.
 
         Args:
-            parts: their non-zeros by ascending token; tokens count from the first context.
+            encoded: what one SAE made of them; tokens count from the first context.
             first_context: must not be below that of an earlier batch.
             n_contexts: contexts of the batch.
 
@@ -67,7 +68,9 @@ class Accumulator:
             Invalid: an activation is not a finite number below 2**30.
         """
         with one_thread():
-            self._add(sort_by_feature(parts), first_context, n_contexts)
+            self._add(sort_by_feature(encoded.parts), first_context, n_contexts)
+        shift = first_context * self._context_size
+        self._outliers.append(encoded.outliers.cpu().numpy() + shift)
 
     def _add(self, nonzeros: Nonzeros, first_context: int, n_contexts: int) -> None:
         if not bool((nonzeros.value < LARGEST).all()):
@@ -96,14 +99,17 @@ class Accumulator:
         self._candidates.add(state.rows)
         self._random.append(state.random)
         self._firing.append(state.firing)
+        self._outliers.append(state.outliers)
 
     def state(self) -> SaeState:
         """The state after all that was taken in."""
         self._random = [join_activations(self._random)]
         self._firing = [join_activations(self._firing)]
+        self._outliers = [np.sort(np.concatenate(self._outliers))]
         return SaeState(
             counters=Counters(*(part.cpu() for part in self._counters)),
             rows=self._candidates.rows(),
             random=self._random[0],
             firing=self._firing[0],
+            outliers=self._outliers[0],
         )

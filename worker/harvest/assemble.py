@@ -46,6 +46,7 @@ def sae_harvest(
     state: SaeState,
     kept: ContextRows,
     relations: Relations,
+    max_norm: float | None,
 ) -> SaeHarvest:
     """All that one SAE's features did, ready for the database."""
     counters = state.counters
@@ -54,7 +55,8 @@ def sae_harvest(
     draws = draws_for(spec, store.facts.n_contexts)
     peak, peak_token = _peaks(kept, store)
     return SaeHarvest(
-        n_scored=store.facts.n_scored,
+        n_scored=store.facts.n_scored - len(state.outliers),
+        max_norm=max_norm,
         n_active=n_active,
         n_contexts=counters.n_contexts.numpy(),
         sum_activation=from_limbs(counters.sum_high.numpy(), counters.sum_low.numpy()),

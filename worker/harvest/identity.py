@@ -16,6 +16,7 @@ _SETTINGS = (
     "model_id",
     "dtype",
     "context_size",
+    "max_norm_multiple",
     "n_top",
     "n_sampled",
     "n_per_band",

@@ -3,12 +3,13 @@
 import time
 from collections.abc import Iterator, Sequence
 
+import torch
+
 from core.domain.harvest import HarvestSpec
 from worker.harvest.accumulator import Accumulator, Draws
 from worker.harvest.candidates import Limits
 from worker.harvest.checkpoints import Checkpoints
-from worker.harvest.forward import encode_tile
-from worker.harvest.nonzeros import Nonzeros
+from worker.harvest.forward import Encoded, encode_tile
 from worker.harvest.prepare import Prepared
 from worker.harvest.sample import sample_contexts
 from worker.harvest.state import SaeState
@@ -97,7 +98,11 @@ class OnePass:
         tile = store.tile(at, self._spec.tile_contexts)
         first_token = (at - batch.first_context) * self._spec.context_size
         found = encode_tile(
-            self._prepared.loaded, self._prepared.saes, tile, first_token=first_token
+            self._prepared.loaded,
+            self._prepared.saes,
+            tile,
+            norm_limits=self._prepared.norm_limits,
+            first_token=first_token,
         )
         batch.add(found)
         self._tokens_done += tile.n_tokens
@@ -106,9 +111,9 @@ class OnePass:
         )
 
     def _take_in(self, batch: "_Batch") -> None:
-        for accumulator, parts in zip(self._accumulators, batch.parts, strict=True):
+        for accumulator, encoded in zip(self._accumulators, batch.encoded(), strict=True):
             accumulator.add_batch(
-                parts,
+                encoded,
                 first_context=batch.first_context,
                 n_contexts=batch.n_tiles * self._spec.tile_contexts,
             )
@@ -126,19 +131,25 @@ class OnePass:
 
 
 class _Batch:
-    """Non-zeros of the tiles since the last merge, for every SAE."""
+    """What every SAE made of the tiles since the last merge."""
 
     def __init__(self, first_context: int, n_saes: int) -> None:
         self.first_context = first_context
-        self.parts: list[list[Nonzeros]] = [[] for _ in range(n_saes)]
+        self._found: list[list[Encoded]] = [[] for _ in range(n_saes)]
         self.n_tiles = 0
         self.n_nonzeros = 0
 
-    def add(self, found: Sequence[list[Nonzeros]]) -> None:
+    def add(self, found: Sequence[Encoded]) -> None:
         self.n_tiles += 1
-        for parts, fresh in zip(self.parts, found, strict=True):
-            parts.extend(fresh)
-            self.n_nonzeros += sum(len(part.feature) for part in fresh)
+        for tiles, fresh in zip(self._found, found, strict=True):
+            tiles.append(fresh)
+            self.n_nonzeros += sum(len(part.feature) for part in fresh.parts)
+
+    def encoded(self) -> Iterator[Encoded]:
+        """All tiles as one stretch, for each SAE."""
+        for tiles in self._found:
+            parts = [part for tile in tiles for part in tile.parts]
+            yield Encoded(parts, torch.cat([tile.outliers for tile in tiles]))
 
 
 def limits_of(spec: HarvestSpec) -> Limits:

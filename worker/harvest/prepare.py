@@ -1,5 +1,6 @@
 """Everything a harvest needs before its pass: model, SAEs, tokenised corpus."""
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -12,6 +13,7 @@ from core.errors import Conflict, Invalid
 from worker.corpus.open import fetch_corpus, open_corpus
 from worker.harvest.corpus_store import CorpusFacts, CorpusStore
 from worker.harvest.identity import spec_hash
+from worker.harvest.outliers import norm_limits
 from worker.harvest.tokenise import Cutting, write_corpus
 from worker.lm.load import LoadedModel, load_model
 from worker.lm.tokens import document_tokens, tokenization
@@ -20,15 +22,21 @@ from worker.sae.load import check_fits, load_sae
 from worker.sae.model import SparseAutoencoder
 
 _FACTS = TypeAdapter(CorpusFacts)
+_LIMITS = TypeAdapter(dict[str, float])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prepared:
-    """What the pass runs on; ``spec_hash`` names its result."""
+    """What the pass runs on; ``spec_hash`` names its result.
+
+    Attributes:
+        norm_limits: largest norm of a residual that counts, by hook point; empty lets all count.
+    """
 
     loaded: LoadedModel
     saes: tuple[SparseAutoencoder, ...]
     store: CorpusStore
+    norm_limits: dict[str, float]
     spec_hash: str
 
 
@@ -56,7 +64,13 @@ def prepare(spec: HarvestSpec, job: JobContext) -> Prepared:
             hint="Start a new harvest.",
         )
     job.finish_item("identity", name)
-    return Prepared(loaded=loaded, saes=saes, store=store, spec_hash=name)
+    return Prepared(
+        loaded=loaded,
+        saes=saes,
+        store=store,
+        norm_limits=_norm_limits(spec, job, loaded, saes=saes, store=store),
+        spec_hash=name,
+    )
 
 
 def _check_names(spec: HarvestSpec) -> None:
@@ -142,6 +156,31 @@ def _tokenised(spec: HarvestSpec, job: JobContext, loaded: LoadedModel) -> Corpu
         n_scored=facts.n_scored,
     )
     return store
+
+
+def _norm_limits(
+    spec: HarvestSpec,
+    job: JobContext,
+    loaded: LoadedModel,
+    *,
+    saes: Sequence[SparseAutoencoder],
+    store: CorpusStore,
+) -> dict[str, float]:
+    """Limits of an earlier attempt, so that one limit holds for the whole corpus."""
+    if spec.max_norm_multiple is None:
+        return {}
+    kept = job.finished_items().get("norm_limits")
+    if isinstance(kept, str):
+        return _LIMITS.validate_json(kept)
+    found = norm_limits(
+        loaded,
+        store,
+        list(dict.fromkeys(sae.info.hook_name for sae in saes)),
+        multiple=spec.max_norm_multiple,
+        tile_contexts=spec.tile_contexts,
+    )
+    job.finish_item("norm_limits", _LIMITS.dump_json(found).decode())
+    return found
 
 
 def _earlier(found: JsonValue, cutting: Cutting, job: JobContext) -> CorpusStore | None:

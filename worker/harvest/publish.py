@@ -88,8 +88,19 @@ def _one_by_one(
     rows = zip(sae_pks, states, kept, relations, strict=True)
     for place, (sae_pk, state, contexts, related) in enumerate(rows):
         job.check()
+        max_norm = prepared.norm_limits.get(prepared.saes[place].info.hook_name)
+        if len(state.outliers) and max_norm is not None:
+            sae_id, n = spec.saes[place].sae_id, len(state.outliers)
+            job.tell("harvest_outliers", n=n, sae_id=sae_id, limit=round(max_norm))
         yield (
             sae_pk,
-            sae_harvest(spec, prepared.store, state=state, kept=contexts, relations=related),
+            sae_harvest(
+                spec,
+                prepared.store,
+                state=state,
+                kept=contexts,
+                relations=related,
+                max_norm=max_norm,
+            ),
         )
         job.progress(done=place + 1, total=len(states), unit="SAEs", phase="publishing")

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Int32
+from jaxtyping import Int32, Int64
 
 from core.domain.activation import LogitEffect, Neighbours
 from core.domain.harvest import HarvestSpec
@@ -69,7 +69,7 @@ def _compute(
     together = coactivation(
         state.firing,
         d_sae=sae.info.d_sae,
-        n_tokens=store.n_scored(drawn),
+        n_tokens=store.n_scored(drawn) - _outliers_in(state, drawn, spec.context_size),
         k=spec.n_neighbours,
         context_size=spec.context_size,
     )
@@ -85,6 +85,11 @@ def _compute(
         cosine=decoder_cosine(sae.W_dec, spec.n_neighbours),
         logits=logits,
     )
+
+
+def _outliers_in(state: SaeState, drawn: Int64[np.ndarray, " sampled"], context_size: int) -> int:
+    """Outliers in the contexts that were drawn."""
+    return int(np.isin(state.outliers // context_size, drawn).sum())
 
 
 def _no_logits(d_sae: int) -> LogitEffect:

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from jaxtyping import Int64
 
 from worker.harvest.counters import Counters
 from worker.harvest.rows import Rows
@@ -18,12 +19,14 @@ class SaeState(NamedTuple):
         rows: top contexts and firing sample, ordered by feature, then context.
         random: activations on the random contexts of the stretch.
         firing: active tokens of the co-activation sample's contexts of the stretch.
+        outliers: numbers of the tokens that do not count, counted over whole contexts.
     """
 
     counters: Counters
     rows: Rows
     random: SampledActivations
     firing: SampledActivations
+    outliers: Int64[np.ndarray, " outlier"]
 
 
 def state_arrays(state: SaeState) -> dict[str, np.ndarray]:
@@ -33,6 +36,7 @@ def state_arrays(state: SaeState) -> dict[str, np.ndarray]:
         | {f"rows.{name}": part for name, part in state.rows._asdict().items()}
         | {f"random.{name}": part for name, part in state.random._asdict().items()}
         | {f"firing.{name}": part for name, part in state.firing._asdict().items()}
+        | {"outliers": state.outliers}
     )
 
 
@@ -49,4 +53,5 @@ def state_from_arrays(arrays: Mapping[str, np.ndarray]) -> SaeState:
         rows=Rows(**part("rows")),
         random=SampledActivations(**part("random")),
         firing=SampledActivations(**part("firing")),
+        outliers=arrays["outliers"],
     )

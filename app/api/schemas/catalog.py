@@ -73,6 +73,15 @@ class Sae(Schema):
     harvest: Harvest | None = Field(description="The harvest that the numbers are of.")
     n_features: int = Field(description="Features in the harvest.", examples=[4_608])
     n_dead: int = Field(description="Features that never fired.", examples=[21])
+    n_scored: int = Field(
+        description="Tokens that count for this SAE: the harvest's without outliers.",
+        examples=[297_612],
+    )
+    max_norm: float | None = Field(
+        description="A token with a longer residual is an outlier and does not count; null when "
+        "all count.",
+        examples=[1_742.0],
+    )
     mean_l0: float = Field(
         description="Mean number of active features a scored token.", examples=[57.3]
     )

@@ -44,6 +44,8 @@ class Harvest(Base):
 class HarvestSae(Base):
     """One SAE in one harvest, with the sums that its card shows.
 
+    n_scored: of the harvest's scored tokens those that are no outliers of this SAE.
+    max_norm: a token with a longer residual is an outlier; NULL when none was looked for.
     random_contexts: contexts stored for every feature, written once (core.db.packing.rows).
     """
 
@@ -58,6 +60,7 @@ class HarvestSae(Base):
     n_features: Mapped[int]
     n_dead: Mapped[int]
     n_scored: Mapped[int] = mapped_column(BigInteger)
+    max_norm: Mapped[float | None]
     n_active: Mapped[int] = mapped_column(BigInteger)
     random_contexts: Mapped[bytes]
 

@@ -47,6 +47,7 @@ PART_COLUMNS = (
     HarvestSae.n_features,
     HarvestSae.n_dead,
     HarvestSae.n_scored.label("part_scored"),
+    HarvestSae.max_norm,
     HarvestSae.n_active.label("part_active"),
 )
 
@@ -95,6 +96,8 @@ def sae_card(row: AnyRow) -> SaeCard:
         harvest=harvest_info(row) if harvested else None,
         n_features=row.n_features if harvested else row.d_sae,
         n_dead=row.n_dead if harvested else 0,
+        n_scored=row.part_scored if harvested else 0,
+        max_norm=row.max_norm,
         mean_l0=row.part_active / row.part_scored if harvested and row.part_scored else 0.0,
     )
 

@@ -67,6 +67,7 @@ def stored_part(session: Session, harvest_id: int, *, sae_id: str) -> StoredPart
         select(
             HarvestSae.id,
             HarvestSae.random_contexts,
+            HarvestSae.max_norm,
             Model.revision.label("model_revision"),
             Sae.revision.label("sae_revision"),
         )
@@ -91,6 +92,7 @@ def stored_part(session: Session, harvest_id: int, *, sae_id: str) -> StoredPart
         part_id=part.id,
         model_revision=part.model_revision,
         sae_revision=part.sae_revision,
+        max_norm=part.max_norm,
         random_contexts=np.unique(random.context_index).astype(np.int64),
         contexts=join_rows([unpack_rows(row.contexts) for row in rows]),
         random=random,

@@ -172,6 +172,7 @@ def _publish_sae(
         n_features=len(harvest.n_active),
         n_dead=int(np.count_nonzero(harvest.n_active == 0)),
         n_scored=harvest.n_scored,
+        max_norm=harvest.max_norm,
         n_active=int(harvest.n_active.sum()),
         random_contexts=shared,
     )

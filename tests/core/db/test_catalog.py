@@ -80,6 +80,12 @@ def test_an_sae_card_counts_dead_features_and_active_ones_a_token(session):
     assert (card.layer, card.d_sae, card.architecture) == (1, 24, "jumprelu")
 
 
+def test_an_sae_card_counts_the_tokens_that_are_left_out(session):
+    (harvest,) = publish_sample(session, n_outliers=3).saes
+    card = catalog.get_sae(session, model_id=MODEL_ID, sae_id=SAE_ID)
+    assert (card.n_scored, card.n_outliers, card.max_norm) == (harvest.n_scored, 3, 50.5)
+
+
 def test_a_model_in_two_revisions_is_one_card_of_the_newest(session):
     publish_sample(session, seed=1)
     publish_sample(session, seed=2, revision="weights-2")

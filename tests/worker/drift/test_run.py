@@ -13,7 +13,7 @@ from core.domain.ids import FeatureId
 from core.domain.views_drift import DriftQuery, DriftRow, DriftSort, Place, Treatment
 from core.errors import Cancelled, Conflict, ModelMissing, NotFound
 from tests.support.dense_answers import SlowModel, SlowSae, answer_rows, sides_of
-from tests.support.harvests import D_SAE
+from tests.support.harvests import D_SAE, SINK_TOKEN, plant_sink
 from tests.support.jobs import claimed_job
 from tests.support.tiny_runs import tiny_pairs
 from tests.support.tiny_tokenizer import tiny_tokenizer
@@ -34,8 +34,12 @@ def _one_thread():
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
-    """Model, SAE, pairs and corpus on disk, and the model as a run might have changed it."""
+    """Model, SAE, pairs and corpus on disk, and the model as a run might have changed it.
+
+    One byte is an attention sink, which counts in answers and not in the corpus.
+    """
     world = write_world(tmp_path_factory.mktemp("world"))
+    plant_sink(world.folder / "model")
     write_aligned(world.folder / "model", world.folder / "aligned")
     return world
 
@@ -149,7 +153,7 @@ def test_answers_corpus_and_contexts_are_those_of_plain_loops(world, session_sco
         both = [[answer_rows(model, a, 1) for a in answers] for model in (base, aligned)]
         expected = slow_place(sae, *both, by_item=True)
         check_place(rows, card.places[place], place, expected)
-    special = tokenization(tiny_tokenizer(None)).special_ids
+    special = {*tokenization(tiny_tokenizer(None)).special_ids, SINK_TOKEN}
 
     def scored(model, ids):
         keep = [t for t, token in enumerate(ids.tolist()) if t > 0 and token not in special]

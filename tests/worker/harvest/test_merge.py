@@ -12,6 +12,7 @@ from worker.harvest.accumulator import Accumulator, Draws
 from worker.harvest.bands import kept_contexts
 from worker.harvest.candidates import Limits
 from worker.harvest.fixed_point import from_limbs
+from worker.harvest.forward import Encoded
 from worker.harvest.nonzeros import find_nonzeros
 from worker.harvest.sample import sample_contexts
 from worker.harvest.sampled_contexts import random_contexts
@@ -53,7 +54,8 @@ def feed(target: Accumulator, acts, scored, first: int, end: int) -> None:
         find_nonzeros(flat[:middle], mask[:middle], first_token=0),
         find_nonzeros(flat[middle:], mask[middle:], first_token=middle),
     ]
-    target.add_batch(parts, first_context=first, n_contexts=end - first)
+    outliers = torch.nonzero(~mask).view(-1)
+    target.add_batch(Encoded(parts, outliers), first_context=first, n_contexts=end - first)
 
 
 def in_one(acts, scored):

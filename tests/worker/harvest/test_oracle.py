@@ -16,10 +16,12 @@ from tests.support.database import empty
 from tests.support.harvests import (
     CONTEXT_SIZE,
     D_SAE,
+    SINK_TOKEN,
     gemma_spec,
     harvested,
     llama_spec,
     sae_tensors,
+    sink_spec,
 )
 from tests.support.jobs import claimed_job
 from tests.worker.harvest import dense
@@ -66,37 +68,37 @@ def encode(kind: str, x, seed: int):
 
 
 @torch.inference_mode()
-def dense_activations(spec: HarvestSpec, kinds: list[tuple[str, int, int]]):
+def dense_activations(spec: HarvestSpec, kinds: list[tuple[str, int, int]], silent: set[int]):
     """One [context, pos, feature] array an SAE; each context runs alone, without padding."""
     model = AutoModelForCausalLM.from_pretrained(spec.model.location, dtype=torch.float32).eval()
     contexts = contexts_of(spec)
     found = [np.zeros((len(contexts), CONTEXT_SIZE, D_SAE)) for _ in kinds]
     for number, (_, _, ids) in enumerate(contexts):
         states = model(torch.tensor([ids]), output_hidden_states=True).hidden_states
-        scored = np.array([i > 0 and token not in (0, BOS, EOS) for i, token in enumerate(ids)])
+        scored = np.array([i > 0 and token not in silent for i, token in enumerate(ids)])
         for acts, (kind, layer, seed) in zip(found, kinds, strict=True):
             x = states[layer + 1][0].double().numpy()
             acts[number, : len(ids)] = encode(kind, x, seed) * scored[:, None]
     return model, contexts, found
 
 
+SPECIAL = {0, BOS, EOS}
+THREE_KINDS = [("standard", 0, 10), ("topk", 1, 11), ("jumprelu", 1, 11)]
 CASES = {
-    "gemma-2 with an npz": (gemma_spec, [("jumprelu", 1, 1)]),
-    "llama with three kinds of SAE": (
-        llama_spec,
-        [("standard", 0, 10), ("topk", 1, 11), ("jumprelu", 1, 11)],
-    ),
+    "gemma-2 with an npz": (gemma_spec, [("jumprelu", 1, 1)], SPECIAL),
+    "llama with three kinds of SAE": (llama_spec, THREE_KINDS, SPECIAL),
+    "llama with attention sinks": (sink_spec, THREE_KINDS, SPECIAL | {SINK_TOKEN}),
 }
 
 
 @pytest.fixture(scope="module", params=CASES)
 def case(request, tmp_path_factory, engine):
     folder = tmp_path_factory.mktemp("oracle")
-    make, kinds = CASES[request.param]
+    make, kinds, silent = CASES[request.param]
     spec = make(folder)
     with claimed_job(session_scope(engine), spec, folder) as job:
         stored, saes, facts = harvested(spec, job)
-    model, contexts, acts = dense_activations(spec, kinds)
+    model, contexts, acts = dense_activations(spec, kinds, silent)
     yield SimpleNamespace(
         spec=spec,
         stored=stored,
@@ -106,6 +108,7 @@ def case(request, tmp_path_factory, engine):
         contexts=contexts,
         acts=acts,
         kinds=kinds,
+        silent=silent,
     )
     empty(engine)
 
@@ -114,9 +117,10 @@ def test_contexts_and_counts_are_those_of_the_corpus(case):
     stored, saes, facts, contexts = case.stored, case.saes, case.facts, case.contexts
     assert facts.n_contexts == len(contexts)
     assert facts.n_tokens == sum(len(ids) for _, _, ids in contexts)
-    scored = sum(token not in (0, BOS, EOS) for _, _, ids in contexts for token in ids[1:])
-    assert facts.n_scored == scored
-    assert all(sae.n_scored == scored for sae in saes)
+    tokens = [token for _, _, ids in contexts for token in ids[1:]]
+    assert facts.n_scored == sum(token not in SPECIAL for token in tokens)
+    counted = sum(token not in case.silent for token in tokens)
+    assert [sae.n_scored for sae in saes] == [counted] * len(saes)
     used = {c for sae in saes for c in sae.contexts.context_index.tolist()}
     assert stored.context_index.tolist() == sorted(used | set(dense.draw(11, len(contexts), 5)))
     for place, index in enumerate(stored.context_index):
@@ -182,7 +186,7 @@ def test_coactivation_is_phi_on_the_drawn_contexts(case):
     drawn = dense.draw(spec.seed, len(contexts), spec.n_coactivation)
     scored = np.array(
         [
-            [0 < i < len(ids) and ids[i] not in (0, BOS, EOS) for i in range(CONTEXT_SIZE)]
+            [0 < i < len(ids) and ids[i] not in case.silent for i in range(CONTEXT_SIZE)]
             for _, _, ids in contexts
         ]
     )
