@@ -26,17 +26,36 @@ _WIDE_ENDS = "。？！；："  # after these no space is written
 _PLAINER: Mapping[str, str] = {
     "Field required.": N_("This field is needed."),
     "String should have at least 1 character.": N_("This field is needed."),
-    "Unable to extract tag using discriminator 'kind'.": N_("This field is needed."),
+    "Unable to extract tag using discriminator %(name)s.": N_("This field is needed."),
     "Input should be a valid integer%(why)s.": N_("Write a whole number."),
     "Input should be a valid number%(why)s.": N_("Write a number."),
     "Input should be a finite number.": N_("Write a number."),
+    "Unable to parse input string as an integer, exceeded maximum size.": N_(
+        "Write a smaller number."
+    ),
+    "Input should be a multiple of %(n)s.": N_("Write a multiple of %(n)s."),
+    "Input should be a valid string%(why)s.": N_("Write text."),
+    "Input should be a valid boolean%(why)s.": N_("Choose yes or no."),
+    "Input should be a valid list.": N_("Give a list."),
+    "Input should be a valid tuple.": N_("Give a list."),
+    "Input should be a valid dictionary%(why)s.": N_("Give settings with their names."),
     "Input should be greater than or equal to %(n)s.": N_("Write %(n)s or more."),
     "Input should be greater than %(n)s.": N_("Write more than %(n)s."),
     "Input should be less than or equal to %(n)s.": N_("Write %(n)s or less."),
     "Input should be less than %(n)s.": N_("Write less than %(n)s."),
     "Input should be '%(options)s'.": N_("Choose '%(options)s'."),
+    "Input tag '%(tag)s' found using %(name)s does not match any of the expected tags: "
+    "%(options)s.": N_("Choose one of %(options)s."),
     "String should match pattern '%(pattern)s'.": N_("Choose one."),
+    "String should have at least %(n)s characters.": N_("Write at least %(n)s characters."),
     "String should have at most %(n)s characters.": N_("Write at most %(n)s characters."),
+    "%(kind)s should have at least 1 item after validation, not 0.": N_("There is none yet."),
+    "%(kind)s should have at least %(n)s items after validation, not %(found)s.": N_(
+        "There are too few: at least %(n)s are needed."
+    ),
+    "%(kind)s should have at most %(n)s items after validation, not %(found)s.": N_(
+        "There are too many: at most %(n)s are possible."
+    ),
     "Extra inputs are not permitted.": N_("There is no such setting."),
     "Fpo needs at least one SAE in its constraint set.": N_("FPO needs at least one SAE."),
     "An SAE is named twice in the constraint set.": N_(
