@@ -44,7 +44,7 @@ def methods() -> tuple[tuple[str, str, str, str], ...]:
         (
             Method.FPO.value,
             "FPO",
-            "u = Δ logπ/|y| − Δ logπref/|y| − α(βD_l − sg βD_w)",
+            "u = βΔ(logπ − logπref)/|y| − α(βD_l − sg βD_w)",
             gettext("holds SAE features on the answers near the reference"),
         ),
         (

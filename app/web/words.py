@@ -28,7 +28,7 @@ def state_word(value: JobState) -> str:
         case JobState.CANCELLING:
             return gettext("stopping")
         case JobState.CANCELLED:
-            return gettext("cancelled")
+            return gettext("stopped")
         case JobState.PAUSED:
             return gettext("paused")
         case JobState.FAILED:

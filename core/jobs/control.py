@@ -56,7 +56,7 @@ def resume(session: Session, job_id: int) -> int:
     if not card.can_resume:
         raise Conflict(
             f"Job {job_id} is {card.state}.",
-            hint="Only a cancelled, paused or failed job can be resumed.",
+            hint="Only a stopped, paused or failed job can be resumed.",
         )
     attempt = jobs.requeue(session, job_id, fresh=True)
     enqueue(session, queue=jobs.queue_of_job(session, job_id), job_id=job_id, attempt=attempt)

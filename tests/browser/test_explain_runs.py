@@ -102,7 +102,7 @@ def test_a_stopped_run_goes_on_and_asks_nothing_twice(page: Page, planted, serve
     expect(page.locator("#log")).to_contain_text("scoring", timeout=WORK_MS)
     page.get_by_role("button", name="Stop").click()
     expect(page.locator(".toast")).to_contain_text("The run stops")
-    expect(page.locator("#status .pill")).to_contain_text("cancelled", timeout=WORK_MS)
+    expect(page.locator("#status .pill")).to_contain_text("stopped", timeout=WORK_MS)
     page.locator("#resume").click()
     expect(page.locator("#status .pill")).to_contain_text("finished", timeout=WORK_MS)
     expect(page.locator("#status")).to_contain_text("Attempt 2")

@@ -67,8 +67,8 @@ def start_harvest(page: Page, site, files) -> None:
 def test_from_an_empty_form_to_the_raw_view_of_a_feature(page: Page, site, files, worker):
     start_harvest(page, site, files)
     expect(page.locator("#log")).to_contain_text("Shard 2 of", timeout=WORKER_MS)
-    page.get_by_role("button", name="Cancel").click()
-    expect(page.locator("#status .pill")).to_contain_text("cancelled", timeout=WORKER_MS)
+    page.get_by_role("button", name="Stop").click()
+    expect(page.locator("#status .pill")).to_contain_text("stopped", timeout=WORKER_MS)
     page.get_by_role("button", name="Resume").click()
     expect(page.locator("#status .job-facts")).to_contain_text("Attempt 2", timeout=WORKER_MS)
     expect(page.locator("#status .pill")).to_contain_text("finished", timeout=WORKER_MS)

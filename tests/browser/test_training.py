@@ -91,7 +91,7 @@ def test_a_run_is_watched_hidden_stopped_resumed_and_finished(page: Page, site, 
     page.wait_for_timeout(2_000)  # the question stays open while the page around it changes
     page.get_by_role("button", name="Stop the run").click()
     expect(page.locator(".toast")).to_contain_text("The run stops at its next step")
-    expect(state).to_contain_text("cancelled", timeout=SLOW_MS)
+    expect(state).to_contain_text("stopped", timeout=SLOW_MS)
     stopped = page.evaluate(STEPS_DRAWN)
     assert stopped < 700
     page.get_by_role("button", name="Resume").click()
@@ -125,6 +125,14 @@ def test_a_part_of_the_steps_is_looked_at_in_all_plots_at_once(page: Page, site,
     reset.click()
     assert page.evaluate(ranges)[-1] == [0, 12]
     expect(reset).not_to_be_visible()
+
+
+def test_a_short_course_ends_where_the_legend_says(page: Page, site, finished):
+    page.goto(f"{site.url}/align/{finished[0]}")
+    page.wait_for_selector("live-plots[data-drawn]")
+    loss = page.evaluate("document.querySelector('live-plots').plots[0].plot.data.slice(1, 3)")
+    assert len([value for value in loss[0] if value is not None]) == 12
+    assert loss[0] == loss[1]  # smoothed, twelve steps would end elsewhere
 
 
 def test_colours_follow_the_theme(page: Page, site, finished):

@@ -226,7 +226,7 @@ def set_spec(session: Session, job_id: int, spec: dict[str, JsonValue]) -> None:
     """
     state, _ = _lock(session, job_id)
     if state not in RESUMABLE:
-        raise Conflict(f"Job {job_id} is {state}.", hint="Pause or cancel it first.")
+        raise Conflict(f"Job {job_id} is {state}.", hint="Pause or stop it first.")
     session.execute(update(Job).where(Job.id == job_id).values(spec=spec))
 
 
@@ -258,7 +258,7 @@ def engine_job_of(session: Session, job_id: int) -> int | None:
 def delete_job(session: Session, job_id: int) -> None:
     """Remove an ended job with its items and events."""
     if _lock(session, job_id)[0] in ACTIVE:
-        raise Conflict(f"Job {job_id} has not ended.", hint="Cancel it first.")
+        raise Conflict(f"Job {job_id} has not ended.", hint="Stop it first.")
     session.execute(delete(Job).where(Job.id == job_id))
 
 

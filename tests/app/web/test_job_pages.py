@@ -109,7 +109,8 @@ def test_a_job_is_stopped_and_goes_on(client, job_id):
     stopped = client.post(f"/jobs/{job_id}/cancel", follow_redirects=False)
     assert stopped.status_code == 303
     page = client.get(f"/jobs/{job_id}").text
-    assert "cancelled" in page
+    assert '<span class="pill ">stopped</span>' in page
+    assert "cancelled" not in page
     assert 'id="resume"' in page
     assert "hx-sse:connect" not in page
     client.post(f"/jobs/{job_id}/resume")
@@ -207,7 +208,7 @@ def test_a_job_that_ends_during_a_look_is_shown_as_it_ended(scope, job_id):
             yield session
 
     first, last = read_stream(interrupted, job_id, seq=0)
-    assert "cancelled" in first.raw_data
+    assert "stopped" in first.raw_data
     assert last.event == sse.CLOSED
 
 
@@ -225,7 +226,7 @@ def test_a_stream_speaks_the_reader_s_language(scope, job_id):
     with scope() as session:
         control.request_cancel(session, job_id)
     first, *_ = read_stream(scope, job_id, seq=0, language="zh_CN")
-    assert "已取消" in first.raw_data
+    assert "已停止" in first.raw_data
     assert i18n.current.get() == "en"
 
 
