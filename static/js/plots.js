@@ -8,6 +8,7 @@ import { toast } from "./app.js";
 import "./log.js";
 
 const SMOOTHING = 0.9; // weight of what was before, corrected for the beginning
+const NOISY_FROM = 30; // values; a shorter course is drawn as it is, its end where the legend says
 const RAW_ALPHA = 0.28;
 const NOISE = 1e-9; // below it, a number of a run is rounding
 const HEIGHT = 148;
@@ -81,20 +82,21 @@ class Table {
     return this.columns.get(name) ?? new Array(this.steps.length).fill(null);
   }
 
-  /** The exponential moving average of a column, grown where it ended before. */
+  /** The exponential moving average of a long column, grown where it ended before. */
   smooth(name) {
     let state = this.#smooth.get(name);
-    if (!state) this.#smooth.set(name, (state = { values: [], mean: 0, weight: 0 }));
+    if (!state) this.#smooth.set(name, (state = { values: [], mean: 0, weight: 0, count: 0 }));
     const column = this.column(name);
     for (let row = state.values.length; row < column.length; row++) {
       const value = column[row];
       if (value !== null) {
         state.mean = SMOOTHING * state.mean + (1 - SMOOTHING) * value;
         state.weight = SMOOTHING * state.weight + (1 - SMOOTHING);
+        state.count++;
       }
       state.values.push(value === null ? null : state.mean / state.weight);
     }
-    return state.values;
+    return state.count < NOISY_FROM ? column : state.values;
   }
 }
 
@@ -165,7 +167,7 @@ class Plot {
         height: HEIGHT,
         legend: { show: false },
         padding: [8, 18, 0, 0],
-        scales: { x: { time: false }, y: { range: room } },
+        scales: { x: { time: false, range: course }, y: { range: room } },
         axes: [
           { ...axis, size: 22, gap: 4, space: 64, incrs: INCREMENTS[this.figure.dataset.xForm], grid: { show: false }, values: (_, at) => at.map(this.xFormat) },
           { ...axis, size: 46, gap: 6, space: 34, grid, values: (plot, at) => at.map((value) => (filled(plot) ? this.format(value) : "")) },
@@ -225,6 +227,12 @@ class Plot {
     const width = Math.max(160, this.room.clientWidth);
     if (this.plot && width !== this.plot.width) this.plot.setSize({ width, height: HEIGHT });
   }
+}
+
+/** The range of the steps; a first one alone has room for the next. */
+function course(_, low, high) {
+  if (low === null) return [0, 1];
+  return low === high ? [low, low + 1] : [low, high];
 }
 
 /** The range of an axis; where all values are the same, it lies around them. */
