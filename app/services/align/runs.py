@@ -13,7 +13,6 @@ from app.services.features import catalog
 from app.services.jobs import jobs
 from app.services.jobs.metric_history import MOST_POINTS, MetricTable, make_table
 from core.db.repositories import job_numbers
-from core.db.repositories.explained import Known, known_of
 from core.db.session import Session, SessionScope
 from core.domain.alignment import AlignSpec, SftSpec
 from core.domain.job import EventKind, JobCard, JobPage, JobSlice
@@ -216,7 +215,12 @@ def moved_features(session: Session, run: RunCard) -> MovedFeatures | None:
         return None
     told = _MOVED.validate_python(found)
     known = {
-        sae_id: _known(session, run.spec.model_id, sae_id, told.features)
+        sae_id: catalog.known_of(
+            session,
+            model_id=run.spec.model_id,
+            sae_id=sae_id,
+            indices=[row.feature for row in told.features if row.sae_id == sae_id],
+        )
         for sae_id in dict.fromkeys(row.sae_id for row in told.features)
     }
     features = [
@@ -316,18 +320,6 @@ def _cards(session: Session, cards: Sequence[JobCard]) -> tuple[RunCard, ...]:
         )
         for card in cards
     )
-
-
-def _known(
-    session: Session, model_id: str, sae_id: str, rows: Sequence[_ToldFeature]
-) -> dict[int, Known]:
-    """What is known of the features of an SAE; of one without a harvest, explanations at most."""
-    try:
-        revision = catalog.get_sae(session, model_id=model_id, sae_id=sae_id).revision
-    except NotFound:
-        revision = ""
-    indices = [row.feature for row in rows if row.sae_id == sae_id]
-    return known_of(session, model_id=model_id, sae_id=sae_id, revision=revision, indices=indices)
 
 
 def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, JsonValue]]:

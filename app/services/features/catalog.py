@@ -1,8 +1,10 @@
 """Models, SAEs, harvests and vocabularies: what there is to look at."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from core.db.repositories import catalog, harvests
+from core.db.repositories import catalog, explained, harvests
+from core.db.repositories.explained import Known
 from core.db.session import Session
 from core.domain.harvest import HarvestInfo
 from core.domain.views import FeaturePage, ModelCard, SaeCard, Vocabulary
@@ -62,6 +64,19 @@ def delete_harvest(session: Session, harvest_id: int) -> None:
     """
     get_harvest(session, harvest_id)
     harvests.delete(session, harvest_id)
+
+
+def known_of(
+    session: Session, *, model_id: str, sae_id: str, indices: Sequence[int]
+) -> dict[int, Known]:
+    """What is known of some features of an SAE; of one that is not here, explanations at most."""
+    try:
+        revision = catalog.get_sae(session, model_id=model_id, sae_id=sae_id).revision
+    except NotFound:
+        revision = ""
+    return explained.known_of(
+        session, model_id=model_id, sae_id=sae_id, revision=revision, indices=indices
+    )
 
 
 # A vocabulary of a revision never changes.

@@ -2,9 +2,13 @@
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from itertools import groupby
+from operator import attrgetter
 
+from app.services.features.catalog import known_of
 from app.services.labels.texts import checked_author, checked_tag, checked_tags
 from core.db.repositories import catalog, features, labels, tags
+from core.db.repositories.explained import Known
 from core.db.session import Session
 from core.domain.ids import FeatureId
 from core.domain.label import Label, LabelQuery, TagCard
@@ -45,6 +49,33 @@ def tagged(session: Session, query: LabelQuery) -> tuple[Label, ...]:
     if query.tag is not None:
         tags.get_tag(session, query.tag)
     return labels.list_labels(session, query)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bearer:
+    """A feature that bears a tag: its label, and what else is known of it."""
+
+    label: Label
+    known: Known
+
+
+def first_bearers(session: Session, name: str, *, limit: int) -> tuple[Bearer, ...]:
+    """The first features that bear a tag, by model, SAE and index.
+
+    Raises:
+        NotFound: no feature bears it.
+    """
+    found = tagged(session, LabelQuery(tag=name, limit=limit))
+    known: dict[FeatureId, Known] = {}
+    of_one = attrgetter("feature.model_id", "feature.sae_id")
+    for (model_id, sae_id), group in groupby(found, key=of_one):
+        indices = [label.feature.index for label in group]
+        of_sae = known_of(session, model_id=model_id, sae_id=sae_id, indices=indices)
+        known |= {
+            FeatureId(model_id=model_id, sae_id=sae_id, index=index): one
+            for index, one in of_sae.items()
+        }
+    return tuple(Bearer(label=label, known=known[label.feature]) for label in found)
 
 
 def bearers(session: Session, name: str, *, model_id: str, sae_id: str) -> tuple[int, ...]:

@@ -27,6 +27,7 @@ router = APIRouter()
 
 SECTION = "tags"
 REJECTED_SHOWN = 200
+_SAMPLE = 12
 SAMPLES = {
     "jsonl": '{"feature": "gemma-2-2b/12-gemmascope-res-16k/8437",\n "name": "apologies",'
     '\n "note": "", "tags": ["tone", "语气"],\n "author": "Ann",'
@@ -177,20 +178,23 @@ def _tag_page(
         path, error = wrong
         problems = (FieldProblem.of(path, error),)
     status = 200 if wrong is None else 409 if isinstance(wrong[1], Conflict) else 422
-    known = {
-        f"{sae.model_id}/{sae.sae_id}"
-        for model in catalog.list_models(session)
-        for sae in model.saes
-    }
+    models = catalog.list_models(session)
+    sample = tags.first_bearers(session, name, limit=_SAMPLE)
+    shown = {bearer.label.feature.model_id for bearer in sample}
     return render.page(
         request,
         "label/tag.html",
         section=SECTION,
         status=status,
         tag=card,
-        known=known,
+        known={f"{sae.model_id}/{sae.sae_id}" for model in models for sae in model.saes},
         others=[other for other in tags.list_tags(session) if other.name != name],
-        sample=tags.tagged(session, LabelQuery(tag=name, limit=12)),
+        sample=sample,
+        vocabularies={
+            model.model_id: catalog.vocabulary(session, model_id=model.model_id)
+            for model in models
+            if model.model_id in shown
+        },
         problems=problems,
         typed=name if typed is None else typed,
         address=_address(name),

@@ -5,8 +5,11 @@ import re
 import pytest
 
 from app.services.labels import labels, tags
+from core.db.repositories import labels as label_rows
+from core.domain.explanation import ExplanationMethod
 from core.domain.ids import FeatureId
-from tests.support.explained import HOSTILE_TEXT
+from core.domain.label import LabelText
+from tests.support.explained import HOSTILE_TEXT, add_explanation
 
 PARTIAL = {"HX-Request": "true", "HX-Request-Type": "partial"}
 
@@ -240,6 +243,27 @@ def test_features_of_a_tag_fill_the_form_of_a_run(client, scope, feature):
     assert "&#34;tag&#34;:&#34;steer&#34;" in page
     gone = client.get(f"/align/new?tag=gone&sae={key}&treat=free").text
     assert "bears the tag" in gone
+
+
+def test_a_tag_s_page_says_what_its_features_are_as_lists_do(client, scope, feature):
+    write(scope, feature, name="", tags=["unnamed"])
+    gone = FeatureId(model_id="gone", sae_id="gone-sae", index=3)
+    with scope() as session:
+        text = LabelText(name="elsewhere", tags=("unnamed",))
+        label_rows.put(session, gone, text, author="", version=None)
+    page = client.get("/tags/unnamed").text
+    assert '<span title="strongest on">' in page
+    with scope() as session:
+        add_explanation(
+            session, feature, text="rivers <b>and</b> lakes", method=ExplanationMethod.HUMAN
+        )
+    page = client.get("/tags/unnamed").text
+    assert "rivers &lt;b&gt;and&lt;/b&gt; lakes" in page
+    assert "no name" not in page
+    write(scope, feature, name="water", tags=["unnamed"])
+    page = client.get("/tags/unnamed").text
+    assert page.index("water</bdi>") < page.index("rivers &lt;b&gt;")
+    assert "elsewhere" in page
 
 
 def test_the_name_of_the_author_is_kept_in_any_script(client, scope, feature):
