@@ -96,6 +96,19 @@ def metric_word(value: Metric) -> str:
             assert_never(value)
 
 
+def short_metric_word(value: Metric) -> str:
+    """One number of a score where the kind of score stands beside it."""
+    match value:
+        case Metric.TOP_AND_RANDOM:
+            return gettext("correlation")
+        case Metric.RANDOM_ONLY:
+            return gettext("random only")
+        case Metric.CALIBRATED_R2:
+            return gettext("calibrated R²")
+        case _:
+            return metric_word(value)
+
+
 def floor_word(value: Floor) -> str:
     """What a score must beat."""
     match value:

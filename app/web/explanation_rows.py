@@ -33,6 +33,11 @@ METHODS = (
     ExplanationMethod.TOKEN_LOOKUP,
 )
 FLOORS = (Floor.SHUFFLED, Floor.TOKEN_LOOKUP, Floor.CONSTANT)
+BESIDE = {
+    ScoreKind.SIMULATION: (Metric.RANDOM_ONLY, Metric.CALIBRATED_R2),
+    ScoreKind.DETECTION: (Metric.F1, Metric.AUROC),
+    ScoreKind.FUZZING: (Metric.F1, Metric.AUROC),
+}
 GROUPS = ("top", "random", "calibration")
 MOST_COMPARED = 4
 
@@ -82,10 +87,26 @@ def metrics_of(score: Score) -> tuple[tuple[Metric, Measure], ...]:
     return tuple((m, score.metrics[m]) for m in Metric if m in score.metrics)
 
 
+def metrics_beside(score: Score) -> tuple[tuple[Metric, Measure], ...]:
+    """The metrics without which a kind's headline is easily misread, where they were measured."""
+    return tuple((m, score.metrics[m]) for m in BESIDE.get(score.kind, ()) if m in score.metrics)
+
+
 def floor_values(card: ScoreCard) -> list[float]:
     """The floors of a score that have a value."""
     values = (card.floor(floor).value for floor in FLOORS)
     return [value for value in values if value is not None]
+
+
+def beats_floors(card: ScoreCard) -> bool:
+    """Whether a score lies above every floor that has a value by more than chance.
+
+    Where there is an interval of confidence, all of it has to. The baseline beats nothing.
+    """
+    floors, found = floor_values(card), card.headline
+    if found.value is None or card.is_baseline or not floors:
+        return False
+    return (found.interval.low if found.interval else found.value) > max(floors)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -27,6 +27,7 @@ _REFUSED = re.compile(
     r"|抱歉|对不起|很抱歉|我无法|作为(?:一个)?(?:ai|人工智能))",
     re.IGNORECASE,
 )
+_EMPHASIS = re.compile(r"\*\*(?=\S)(.+?)(?<=\S)\*\*")
 _SENTENCE_END = re.compile(r"[.!?。！？](?:\s|$)|[。！？]")
 _LIST = re.compile(r"\[[^\[\]]*\]")
 _RAW_CHARS = 2_000
@@ -35,7 +36,8 @@ _RAW_CHARS = 2_000
 def read_explanation(reply: Reply) -> Outcome[str]:
     """The explanation in an answer, as one harmless line.
 
-    Text before an ``[EXPLANATION]:`` tag and repeated lead-ins are left out, one final period too.
+    Text before an ``[EXPLANATION]:`` tag, repeated lead-ins, Markdown's marks of emphasis and one
+    final period are left out.
     An empty answer, a refusal, and an answer cut before its first sentence ended are failures.
     """
     text = _without_thoughts(reply.text)
@@ -49,7 +51,8 @@ def read_explanation(reply: Reply) -> Outcome[str]:
     if _REFUSED.match(body.strip()):
         return failure(FailureCode.REFUSAL, "The model refused to explain.", reply)
     first = next((line for line in body.splitlines() if line.strip()), "")
-    line = one_line(_LEADS.sub("", first.strip()).strip(" \"“”'*"))
+    plain = _EMPHASIS.sub(r"\1", first.strip())
+    line = one_line(_LEADS.sub("", plain).strip(" \"“”'*"))
     line = line.removesuffix(".").removesuffix("。").strip()
     if not any(char.isalnum() for char in line):
         return failure(FailureCode.PARSE, "The answer holds no explanation.", reply)

@@ -73,6 +73,11 @@ class EndpointAbilities:
     notes: tuple[str, ...]
     probed_at: datetime
 
+    @property
+    def usable(self) -> bool:
+        """Whether it can do anything that is asked for here: explain, simulate, judge or embed."""
+        return bool(self.modes) or self.embedding_size > 0
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EndpointCard:
@@ -258,7 +263,7 @@ class Spending:
     Attributes:
         requests: answered or failed, those from the cache included.
         attempts: times something was sent; failed attempts may be billed too.
-        cost: US dollars; None when no price is known.
+        cost: US dollars, 0 where nothing was sent; None when no price is known.
     """
 
     requests: int = 0
@@ -267,7 +272,7 @@ class Spending:
     attempts: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
-    cost: float | None = None
+    cost: float | None = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -41,7 +41,7 @@ class PurseBudget(Budget):
         """Set aside the most a request may use; None when that would pass a limit."""
         cost = self._prices.cost(self._model, most) or 0.0
         tokens = most.prompt + most.completion
-        if self._purse.limits.cost is not None and not self.cost_is_known:
+        if self.lacks_a_price:
             return None
         if not self._purse.allows(cost=cost, tokens=tokens):
             return None

@@ -47,16 +47,17 @@ class Budget:
         self._reserved_tokens = 0
 
     @property
-    def cost_is_known(self) -> bool:
-        """Whether the model has a price; a limit in dollars means nothing without one."""
-        return self._prices.cost(self._model, Usage()) is not None
+    def lacks_a_price(self) -> bool:
+        """Whether the limit is in dollars and nobody knows what a request costs."""
+        priced = self._prices.cost(self._model, Usage()) is not None
+        return self._limits.cost is not None and not priced
 
     def reserve(self, most: Usage) -> Reservation | None:
         """Set aside the most a request may use; None when that would pass a limit."""
         tokens = most.prompt + most.completion
         cost = self._prices.cost(self._model, most) or 0.0
         limits = self._limits
-        if limits.cost is not None and not self.cost_is_known:
+        if self.lacks_a_price:
             return None
         over = (
             _over(self.spent_cost + self._reserved_cost + cost, limits.cost)

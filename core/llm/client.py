@@ -272,9 +272,9 @@ class LlmClient:
 
     def _out_of_budget(self, budget: Budget) -> Failure:
         reason = (
-            "The budget does not allow another request."
-            if budget.cost_is_known
-            else "The budget's limit is in dollars but the model's price is not known."
+            "The budget's limit is in dollars but the model's price is not known."
+            if budget.lacks_a_price
+            else "The budget does not allow another request."
         )
         failed = Failure(code=FailureCode.BUDGET, message=reason)
         self.stopped = self.stopped or failed

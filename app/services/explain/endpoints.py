@@ -3,6 +3,7 @@
 import asyncio
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 
 from pydantic import SecretStr, ValidationError
 
@@ -16,6 +17,10 @@ from core.explaining.connection import read_endpoint
 from core.explaining.keys import KeyRing
 from core.llm.capabilities import probe
 from core.llm.client import LlmClient
+from core.llm.endpoint import Endpoint
+
+_TEST_SECONDS = 60.0  # somebody waits for the outcome, unlike in a run
+_TEST_ATTEMPTS = 2
 
 
 def list_endpoints(session: Session) -> tuple[EndpointCard, ...]:
@@ -128,7 +133,7 @@ async def probe_endpoint(scope: SessionScope, keys: KeyRing, endpoint_id: int) -
 
     def read() -> LlmClient:
         with scope() as session:
-            return LlmClient(read_endpoint(session, endpoint_id, keys)[1])
+            return LlmClient(_for_test(read_endpoint(session, endpoint_id, keys)[1]))
 
     def save() -> EndpointCard:
         with scope() as session:
@@ -138,6 +143,14 @@ async def probe_endpoint(scope: SessionScope, keys: KeyRing, endpoint_id: int) -
     async with await asyncio.to_thread(read) as client:
         found = await probe(client)
     return await asyncio.to_thread(save)
+
+
+def _for_test(endpoint: Endpoint) -> Endpoint:
+    return replace(
+        endpoint,
+        timeout_seconds=min(endpoint.timeout_seconds, _TEST_SECONDS),
+        attempts=min(endpoint.attempts, _TEST_ATTEMPTS),
+    )
 
 
 def _check_key(settings: EndpointSettings, key: SecretStr | None) -> None:

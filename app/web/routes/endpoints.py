@@ -104,7 +104,7 @@ async def test(request: Request, resources: ResourcesDep, endpoint_id: EndpointI
             request,
             "endpoints/_abilities.html",
             instead=f"/endpoints/{endpoint_id}",
-            toast=None if problem else gettext("The connection works."),
+            toast=_told(card) if problem is None else None,
             card=card,
             problem=problem,
             testing=False,
@@ -131,6 +131,13 @@ async def _test(
     except (ExternalError, Invalid) as error:
         return card, error
     return found, None
+
+
+def _told(card: EndpointCard) -> str:
+    """What a test found, in a sentence."""
+    if card.abilities is not None and card.abilities.usable:
+        return gettext("The connection works.")
+    return gettext("The server answers, but not as a language model.")
 
 
 def _read(resources: Resources, endpoint_id: int) -> EndpointCard:

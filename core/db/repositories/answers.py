@@ -81,7 +81,7 @@ def spending_of(session: Session, job_ids: Sequence[int]) -> dict[int, Spending]
             attempts=int(attempts),
             prompt_tokens=int(prompt),
             completion_tokens=int(completion),
-            cost=None if cost is None else float(cost),
+            cost=float(cost) if cost is not None else 0.0 if n == cached else None,
         )
         for job_id, n, cached, failed, attempts, prompt, completion, cost in session.execute(query)
         if job_id is not None

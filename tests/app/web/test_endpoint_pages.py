@@ -183,6 +183,25 @@ def test_a_server_that_nobody_listens_at_is_told_with_what_to_check(client, sess
     assert "The connection does not work" in whole.text
 
 
+def test_a_server_that_speaks_something_else_is_not_called_working(client, session_scope):
+    gone = Fault(status=404, error={"message": "no such page"})
+    with serving(LlmServer(ScriptedModel(RULES), on_request=lambda _: gone)) as server:
+        path = f"/endpoints/{store_endpoint(session_scope, server)}/test"
+        part = client.post(path, headers={"HX-Request-Type": "partial"})
+    assert "The server answers, but not as a language model." in part.text
+    assert "which mostly ends in /v1" in part.text
+    assert "The connection works." not in part.text
+
+
+def test_a_test_gives_up_sooner_than_a_run_since_somebody_waits(client, session_scope):
+    broken = Fault(status=500)
+    with serving(LlmServer(ScriptedModel(RULES), on_request=lambda _: broken)) as server:
+        endpoint = store_endpoint(session_scope, server, attempts=10)
+        client.post(f"/endpoints/{endpoint}/test", headers={"HX-Request-Type": "partial"})
+    asked = [body for body in server.log.bodies if body.get("max_tokens") == 4]
+    assert len(asked) == 2
+
+
 def test_a_refused_key_is_told(client, session_scope):
     refuse = Fault(status=401, error={"message": "bad key"})
     with serving(LlmServer(ScriptedModel(RULES), on_request=lambda _: refuse)) as server:

@@ -12,9 +12,12 @@ from core.domain.explanation import (
     Choice,
     Explanation,
     ExplanationMethod,
+    Interval,
+    Measure,
     Metric,
     Missing,
     ScoreKind,
+    SimulationMode,
 )
 from core.domain.ids import FeatureId
 from core.domain.views_explain import ExplanationCard, ScoreCard, ScoreDetails
@@ -152,6 +155,37 @@ def test_a_missing_value_has_no_place_among_floors():
     assert explanation_rows.floor_values(score(1, simulation(None, missing=Missing.ONE_CLASS))) == [
         *(0.05, 0.4),
     ]
+
+
+def measured(value, *, low=None):
+    """A simulation score of that value, with an interval from low, above floors of 0.05 and 0.4."""
+    interval = None if low is None else Interval(low=low, high=0.99)
+    metrics = {Metric.TOP_AND_RANDOM: Measure(value=value, interval=interval)}
+    return score(1, replace(simulation(), metrics=metrics))
+
+
+def test_a_score_beats_its_floors_only_where_it_is_more_than_chance():
+    beats = explanation_rows.beats_floors
+    assert beats(measured(0.7, low=0.5))
+    assert not beats(measured(0.7, low=0.3))
+    assert beats(measured(0.7))
+    assert not beats(measured(0.4))
+    assert not beats(score(1, simulation(None)))
+
+
+def test_the_baseline_and_a_score_without_floors_beat_nothing():
+    table = replace(simulation(), mode=SimulationMode.TOKEN_LOOKUP)
+    assert not explanation_rows.beats_floors(score(1, table))
+    assert not explanation_rows.beats_floors(score(1, replace(simulation(), floors={})))
+
+
+def test_what_is_easily_misread_alone_has_its_companions_beside_it():
+    def beside(value):
+        return [metric for metric, _ in explanation_rows.metrics_beside(value)]
+
+    assert beside(simulation()) == [Metric.RANDOM_ONLY, Metric.CALIBRATED_R2]
+    assert beside(judging(ScoreKind.DETECTION))[0] is Metric.F1
+    assert beside(judging(ScoreKind.EMBEDDING)) == []
 
 
 def fields(text):

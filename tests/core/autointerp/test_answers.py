@@ -27,6 +27,8 @@ def reply(text, finish=Finish.STOP, **changes):
         ("该神经元主要寻找的是河流的名称。", "河流的名称"),
         ('"rivers"', "rivers"),
         ("rivers\n\nNeuron 5\nActivations:", "rivers"),
+        ("The **names** of **big rivers**", "The names of big rivers"),
+        ("calls of pow, as a**b and **kwargs", "calls of pow, as a**b and **kwargs"),
         ("rivers <|im_end|>", "rivers <·|im_end|>"),
     ],
 )

@@ -361,6 +361,13 @@ def test_the_budget_is_a_hard_stop_even_for_requests_under_way_together(limits):
     assert limits.tokens is None or budget.spent_tokens <= limits.tokens
 
 
+def test_a_budget_in_requests_says_so_where_no_price_is_known():
+    budget = Budget(Limits(requests=0), prices=PriceTable(version="x"), model="m")
+    outcome, n, _ = reply_under([], parts=ClientParts(budget=budget))
+    assert n == 0
+    assert failed(outcome).message == "The budget does not allow another request."
+
+
 def test_a_budget_in_dollars_refuses_a_model_without_a_price():
     budget = Budget(Limits(cost=1.0), prices=PriceTable(version="x"), model="m")
     outcome, n, _ = reply_under([], parts=ClientParts(budget=budget))
