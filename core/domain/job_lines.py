@@ -40,6 +40,14 @@ SENTENCES: Mapping[str, str] = {
     "align_online": N_(
         "%(method)s compares whole distributions, so a frozen copy stays in memory."
     ),
+    "align_goes_on": N_("Going on after step %(step)s of %(total)s, from its saved state."),
+    "align_evaluated": N_("Step %(step)s: loss %(loss)s on what is held out."),
+    "align_compared": N_(
+        "Step %(step)s: loss %(loss)s and accuracy %(accuracy)s on held-out pairs, "
+        "KL to the reference %(kl)s nat a token."
+    ),
+    "align_saved": N_("The state of step %(step)s is saved."),
+    "align_written": N_("The model is written."),
     "harvest_model": N_(
         "Model %(model_id)s: %(architecture)s, %(n_layers)s layers of width %(d_model)s, "
         "%(dtype)s on %(device)s."

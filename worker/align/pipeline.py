@@ -445,3 +445,4 @@ def _export(
         )
         model.save_pretrained(partial, state_dict=inner)
         tokenizer.save_pretrained(partial)
+    stage.observer.tell("align_written")

@@ -17,6 +17,7 @@ from typing import Protocol, runtime_checkable
 
 import torch
 from accelerate import Accelerator
+from pydantic import JsonValue
 from torch import Tensor, nn
 
 from core.domain.alignment import Strategy, TrainingSpec
@@ -45,6 +46,9 @@ class Watcher(Protocol):
 
     def progress(self, *, done: int, total: int, phase: str) -> None:
         """Steps done so far."""
+
+    def tell(self, kind: str, /, **values: JsonValue) -> None:
+        """A line of a known kind for the log."""
 
     def stop_requested(self) -> bool:
         """Whether somebody asked to stop."""
@@ -106,12 +110,15 @@ def train(
         strategy=strategy,
     )
     step = loop.resume()
-    if step == 0:
+    if step:
+        watcher.tell("align_goes_on", step=step, total=loop.total)
+    else:
         watcher.step(0, loop.evaluation(evaluate, 0))
     while step < loop.total:
         if loop.agree(watcher.stop_requested()):
             if step:  # before the first step there is nothing to keep, not even moments
                 loop.save(step)
+                watcher.tell("align_saved", step=step)
             raise Cancelled("The run was asked to stop; its state is saved.")
         values = loop.step(step, interrupted=watcher.stop_requested)
         if values is None:
@@ -123,6 +130,7 @@ def train(
         watcher.progress(done=step, total=loop.total, phase="training")
         if step % spec.save_every == 0 or step == loop.total:
             loop.save(step)
+            watcher.tell("align_saved", step=step)
     return Trained(policy=loop.policy, steps=step)
 
 

@@ -49,6 +49,7 @@ class Observer:
             return
         if any(name.startswith("eval_") for name in values):
             self.write_tables()
+            self._tell_evaluation(step, values)
         self._sink.wrote_step()
 
     def write_tables(self) -> None:
@@ -67,6 +68,21 @@ class Observer:
         """A line of a known kind for the log."""
         if self._is_main:
             self._sink.tell(kind, **values)
+
+    def _tell_evaluation(self, step: int, values: Mapping[str, float]) -> None:
+        short = {name: float(f"{value:.3g}") for name, value in values.items()}
+        if "eval_loss" not in short:  # nothing is held out
+            return
+        if {"eval_preference_accuracy", "eval_probe_kl/forward"} <= short.keys():
+            self.tell(
+                "align_compared",
+                step=step,
+                loss=short["eval_loss"],
+                accuracy=short["eval_preference_accuracy"],
+                kl=short["eval_probe_kl/forward"],
+            )
+        else:
+            self.tell("align_evaluated", step=step, loss=short["eval_loss"])
 
     def moved(self, step: int, features: Sequence[MovedFeature]) -> None:
         """Keep the features that moved most by this step."""

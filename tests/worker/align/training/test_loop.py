@@ -1,6 +1,7 @@
 """Runs that must be equal are: micro-batches, recomputed layers, stopped and crashed runs."""
 
 import json
+import re
 
 import pytest
 import torch
@@ -108,6 +109,26 @@ def test_a_resumed_run_equals_an_uninterrupted_one(reference_run, tmp_path, stop
     assert trajectory(tmp_path / "run") == trajectory(reference_run)
     for name, value in weights(reference_run).items():
         assert torch.equal(value, weights(tmp_path / "run")[name])
+
+
+def test_a_run_tells_its_evaluations_and_saved_states_once_each(tmp_path):
+    spec, first, second = tiny_spec(), Recorder(stop_after=3), Recorder()
+    with pytest.raises(Cancelled):
+        run_tiny(spec, tmp_path / "run", sink=first)
+    run_tiny(spec, tmp_path / "run", sink=second)
+    told = [line for line in first.lines + second.lines if re.search(r"[Ss]tep \d", line)]
+    accuracy = r"loss [\d.]+ and accuracy [\d.]+ on held-out pairs, KL .* nat a token\."
+    assert re.fullmatch(rf"Step 0: {accuracy}", told[0])
+    assert re.fullmatch(rf"Step 3: {accuracy}", told[2])
+    assert re.fullmatch(rf"Step 6: {accuracy}", told[6])
+    assert [line for line in told if accuracy[:5] not in line] == [
+        "The state of step 2 is saved.",
+        "The state of step 3 is saved.",
+        "Going on after step 3 of 6, from its saved state.",
+        "The state of step 4 is saved.",
+        "The state of step 6 is saved.",
+    ]
+    assert second.lines[-1] == "The model is written."
 
 
 class StopsWithin(Recorder):
