@@ -61,6 +61,7 @@ def ask(address: str, path: str, **query: object) -> dict[str, object]:
 def pages(address: str) -> dict[str, str]:
     """Paths of the pages by a name; those of features only where something was harvested."""
     found = {"home": "/", "jobs": "/jobs", "new-harvest": "/jobs/new", "missing": "/jobs/999999"}
+    found["api"] = "/api"
     found |= BEFORE_A_RUN | run_pages(address) | label_pages(address)
     models = ask(address, "/models").get("models")
     for model in models if isinstance(models, list) else []:

@@ -67,12 +67,13 @@ def openapi_document() -> dict[str, Any]:
 
 
 def add_document(app: FastAPI) -> None:
-    """Serves the document under /api/v1/openapi.json."""
+    """Serves the document under /api/v1/openapi.json, and hands it to the page that shows it."""
 
     def openapi_json() -> JSONResponse:
         return JSONResponse(openapi_document())
 
     app.add_api_route("/api/v1/openapi.json", openapi_json, include_in_schema=False)
+    app.state.api_document = openapi_document
 
 
 def _operation_id(route: APIRoute) -> str:

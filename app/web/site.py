@@ -12,6 +12,7 @@ from app.web.routes import (
     align,
     align_new,
     align_results,
+    api_reference,
     endpoints,
     explain_runs,
     explaining,
@@ -48,6 +49,7 @@ def add_pages(app: FastAPI) -> None:
     for routes in (
         home,
         settings,
+        api_reference,
         harvests,
         jobs,
         preferences,

@@ -44,5 +44,6 @@ class Site:
             "jobs": f"{self.url}/jobs",
             "new": f"{self.url}/jobs/new",
             "own": f"{self.url}/jobs/new?preset=own",
+            "api": f"{self.url}/api",
             "missing": f"{self.url}/jobs/999999",
         }

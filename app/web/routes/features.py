@@ -217,6 +217,7 @@ def show(
         peaks=rows.peak_tokens(page),
         **_drawings(page),
         snippet=snippets.feature_snippet(str(request.base_url), feature, harvest_id=harvest_id),
+        citation=snippets.feature_citation(str(request.base_url), page),
     )
 
 

@@ -26,6 +26,7 @@ def addresses(sample):
         "new": "/jobs/new",
         "gemma": "/jobs/new?preset=gemma-2-2b",
         "own": "/jobs/new?preset=own",
+        "api": "/api",
     }
 
 
@@ -34,7 +35,7 @@ def query(address):
     return dict(parse_qsl(urlsplit(address).query))
 
 
-PAGES = ["home", "model", "list", "feature", "dead", "raw", "jobs", "new", "gemma", "own"]
+PAGES = ["home", "model", "list", "feature", "dead", "raw", "jobs", "new", "gemma", "own", "api"]
 
 
 @pytest.mark.parametrize("language", i18n.LANGUAGES)
