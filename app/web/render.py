@@ -119,6 +119,7 @@ def environment() -> Environment:
         duration=i18n.duration,
         size=i18n.size,
         said=said.said,
+        log_text=said.log_text,
         told=said.told,
         json=lambda value: json.dumps(value, indent=2, ensure_ascii=False),
     )

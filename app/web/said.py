@@ -6,15 +6,17 @@ answer with its translation. Values stay as they are; what is not known stays En
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from functools import cache, lru_cache
 from typing import Protocol
 
+from pydantic import JsonValue
+
 from app.web import i18n, preference_words, words
-from app.web.said_texts import CONTEXT, PLACEHOLDER
+from app.web.phrases import Phrases, ValueWords
+from app.web.said_texts import CONTEXT
 from core.domain.job import JobState
-from core.domain.job_lines import N_
+from core.domain.job_lines import N_, SENTENCES
 from core.domain.preference import Role
 
 _MOST_CHARACTERS = 4_000  # of a text that is looked at; a longer one is no sentence of ours
@@ -115,13 +117,13 @@ def _said(language: str, text: str) -> str:
 
 
 @cache
-def _phrases(language: str) -> "Phrases":
+def _phrases(language: str) -> Phrases:
     translate = i18n.catalogue(language).ugettext
     plainer = [(english, translate(plain)) for english, plain in _PLAINER.items()]
-    return Phrases([*i18n.entries(language, CONTEXT), *plainer])
+    return Phrases([*i18n.entries(language, CONTEXT), *plainer], _VALUE_WORDS)
 
 
-def _known(phrases: "Phrases", text: str) -> str | None:
+def _known(phrases: Phrases, text: str) -> str | None:
     """A sentence, or several with spaces between them, if every one is known."""
     pieces = _BETWEEN_SENTENCES.split(text, maxsplit=_MOST_CUTS)
     from_here: list[str | None] = [None] * len(pieces)  # the words of each piece and all after it
@@ -140,86 +142,25 @@ def joined(first: str, second: str) -> str:
     return f"{first}{'' if first[-1:] in _WIDE_ENDS else ' '}{second}".strip()
 
 
-@dataclass(frozen=True, slots=True)
-class _Form:
-    """A template that holds values, ready to be recognised.
+def log_text(text: str, kind: str | None, values: Mapping[str, JsonValue]) -> str:
+    """A line of a job's log in the reader's language; free text as it is.
 
-    Attributes:
-        fixed: what stands before the first value, between values and after the last one.
+    >>> log_text("1,200 more lines left out", "lines_left_out", {"n": 1200})
+    '1,200 more lines left out'
     """
-
-    fixed: tuple[str, ...]
-    pattern: re.Pattern[str]
-    words: str
-
-    @property
-    def mark(self) -> str:
-        """The longest part that is no value: what a text without it need not be compared with."""
-        return max(self.fixed, key=len)
-
-    @property
-    def key(self) -> tuple[str, str]:
-        """Its first word, else its last one; none of both where values are in them."""
-        word, space, _ = self.fixed[0].partition(" ")
-        if space:
-            return word, ""
-        _, space, word = self.fixed[-1].rpartition(" ")
-        return ("", word) if space else ("", "")
-
-    def of(self, text: str) -> str | None:
-        """The words for a text, with its values; None where it is another."""
-        if not (text.startswith(self.fixed[0]) and text.endswith(self.fixed[-1])):
-            return None
-        found = self.pattern.fullmatch(text)
-        if found is None:
-            return None
-        return self.words % {
-            name: _VALUE_WORDS.get(name, str)(value) for name, value in found.groupdict().items()
-        }
+    found = SENTENCES.get(kind or "")
+    if found is None:
+        return text
+    try:
+        return i18n.gettext(found) % {name: _in_line(name, value) for name, value in values.items()}
+    except KeyError:  # a line of another version
+        return text
 
 
-class Phrases:
-    """Templates of sentences with the words for each, found by a text's first or last word.
-
-    >>> known = Phrases([("There is no file %(path)s.", "没有文件 %(path)s。"), ("Stop.", "停。")])
-    >>> known.find("There is no file /data/100%.jsonl."), known.find("Stop."), known.find("Go.")
-    ('没有文件 /data/100%.jsonl。', '停。', None)
-    """
-
-    def __init__(self, pairs: Iterable[tuple[str, str]]) -> None:
-        self._exact: dict[str, str] = {}
-        self._forms: dict[tuple[str, str], list[tuple[str, _Form]]] = {}
-        for template, words_of_it in pairs:
-            if PLACEHOLDER.search(template):
-                form = _form(template, words_of_it)
-                self._forms.setdefault(form.key, []).append((form.mark, form))
-            else:
-                self._exact[template.replace("%%", "%")] = words_of_it.replace("%%", "%")
-        for forms in self._forms.values():
-            forms.sort(key=lambda marked: -len("".join(marked[1].fixed)))
-
-    def find(self, text: str) -> str | None:
-        """The words for one sentence; of several templates, the one that fixes most of it."""
-        exact = self._exact.get(text)
-        return exact if exact is not None else next(self._matching(text), None)
-
-    def _matching(self, text: str) -> Iterator[str]:
-        for key in ((text.partition(" ")[0], ""), ("", text.rpartition(" ")[2]), ("", "")):
-            for mark, form in self._forms.get(key, ()):
-                found = form.of(text) if mark in text else None
-                if found is not None:
-                    yield found
-
-
-def _form(template: str, words_of_it: str) -> _Form:
-    parts = PLACEHOLDER.split(template)  # fixed, name, fixed, name, … fixed
-    fixed = [part.replace("%%", "%") for part in parts[::2]]
-    pattern, seen = re.escape(fixed[0]), set[str]()
-    for name, part in zip(parts[1::2], fixed[1:], strict=True):
-        pattern += f"(?P={name})" if name in seen else f"(?P<{name}>.*?)"
-        pattern += re.escape(part)
-        seen.add(name)
-    return _Form(fixed=tuple(fixed), pattern=re.compile(pattern, re.DOTALL), words=words_of_it)
+def _in_line(name: str, value: JsonValue) -> str:
+    if name in _LINE_WORDS:
+        return _LINE_WORDS[name](str(value))
+    return i18n.number(value) if isinstance(value, int) else str(value)
 
 
 def _state(value: str) -> str:
@@ -231,11 +172,17 @@ def _role(value: str) -> str:
 
 
 # Values that are words of ours, not of the reader.
-_VALUE_WORDS: Mapping[str, Callable[[str], str]] = {
+_VALUE_WORDS: ValueWords = {
     "message": said,
     "detail": said,
     "doing": said,
     "state": _state,
     "role": _role,
     "role_2": _role,
+}
+_LINE_WORDS: ValueWords = {
+    "message": said,
+    "code": words.error_word,
+    "phase": words.phase_word,
+    "unit": words.unit_word,
 }

@@ -16,10 +16,10 @@ from typing import IO, Any
 from babel.messages.extract import extract_python
 
 from app.services import problems
+from app.web.phrases import PLACEHOLDER
 from core import errors
 
 CONTEXT = "said"  # tells these sentences from texts of pages in the catalogue
-PLACEHOLDER = re.compile(r"%\((\w+)\)s")
 
 _ERRORS = tuple(
     kind.__name__

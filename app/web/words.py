@@ -1,16 +1,14 @@
 """Words of data that is not text of ours: states, phases, units, qualities, in both languages."""
 
 import json
-from collections.abc import Mapping
 from typing import assert_never
 
 from pydantic import JsonValue
 
 from app.services.harvest.estimate import Basis
-from app.web.i18n import gettext, number, percent, significant
-from core.domain.alignment import DemoPreferences, PreferenceSource, preference_name
+from app.web.i18n import gettext, percent, significant
+from core.domain.alignment import DemoPreferences, PreferenceSource, method_name, preference_name
 from core.domain.job import JobState
-from core.domain.job_lines import SENTENCES
 
 
 def state(name: str) -> JobState:
@@ -54,6 +52,11 @@ def state_tone(value: JobState) -> str:
             return ""
         case _:
             assert_never(value)
+
+
+def method_word(method: str) -> str:
+    """A run's method as people write it."""
+    return method_name(method)
 
 
 def unit_word(unit: str) -> str:
@@ -169,28 +172,6 @@ def error_word(code: str) -> str:
         "paused": gettext("The job waits until somebody resumes it"),
         "llm_unsupported": gettext("The endpoint lacks an ability"),
     }.get(code, gettext("The job failed"))
-
-
-def log_text(text: str, kind: str | None, values: Mapping[str, JsonValue]) -> str:
-    """A line of a job's log in the reader's language; free text as it is.
-
-    >>> log_text("1,200 more lines left out", "lines_left_out", {"n": 1200})
-    '1,200 more lines left out'
-    """
-    found = SENTENCES.get(kind or "")
-    if found is None:
-        return text
-    try:
-        return gettext(found) % {name: _in_line(name, value) for name, value in values.items()}
-    except KeyError:  # a line of another version
-        return text
-
-
-def _in_line(name: str, value: JsonValue) -> str:
-    translated = {"code": error_word, "phase": phase_word, "unit": unit_word}.get(name)
-    if translated is not None:
-        return translated(str(value))
-    return number(value) if isinstance(value, int) else str(value)
 
 
 def data_name(source: PreferenceSource) -> str:

@@ -23,6 +23,7 @@ SENTENCES: Mapping[str, str] = {
     "lines_left_out": N_("%(n)s more lines left out"),
     "rows_fetched": N_("%(n_rows)s rows of %(data)s were fetched."),
     "endpoint_probed": N_("Finding out what %(endpoint)s can do."),
+    "item_failed": N_("%(item)s: %(message)s"),
     "explain_round": N_("%(phase)s: %(n)s %(unit)s to make, %(n_done)s done before."),
     "align_template": N_("Conversations are rendered with the model's own chat template."),
     "align_no_template": N_(

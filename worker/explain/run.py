@@ -46,7 +46,7 @@ from worker.explain.materials import Materials
 from worker.explain.rare_collections import rare_collections
 from worker.explain.score_item import ScoreItem, check_unseen, score_items
 from worker.explain.side_by_side import side_by_side
-from worker.progress import JobContext
+from worker.progress import MAX_LINE_LENGTH, JobContext
 
 _OFFLINE_PLACES = 4
 _SCORE_REQUESTS = 8  # a score asks at least so much at once
@@ -264,7 +264,8 @@ class ExplainRun:
         """Tell of the first few failures of a kind."""
         self._told[failure.code] += 1
         if self._told[failure.code] <= _TOLD_FAILURES:
-            self.job.log(f"{key}: {failure.message}", "warning")
+            message = failure.message[:MAX_LINE_LENGTH]
+            self.job.tell("item_failed", "warning", item=key, message=message)
 
     async def _round(
         self,

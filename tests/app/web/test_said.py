@@ -3,13 +3,17 @@
 import re
 
 import pytest
+from pydantic import JsonValue
 
 from app.services.problems import FieldProblem
 from app.web import i18n, render
-from app.web.said import Phrases, said, told
-from app.web.said_texts import CONTEXT, PLACEHOLDER
+from app.web.phrases import PLACEHOLDER
+from app.web.said import log_text, said, told
+from app.web.said_texts import CONTEXT
+from app.web.words import error_word
 from core.db.repositories import attempts
 from core.domain.job import JobFailure
+from core.domain.job_lines import sentence
 from core.jobs import control
 from core.jobs.recovery import Crash
 from tests.support.jobs import job_spec
@@ -90,20 +94,35 @@ def test_a_value_that_looks_like_a_placeholder_is_no_placeholder(chinese):
     assert said("There is no folder %(path)s %d.") == "没有文件夹 %(path)s %d。"
 
 
-def test_a_value_that_comes_twice_is_the_same_twice():
-    known = Phrases([("%(x)s is not %(y)s, but %(x)s.", "%(x)s, %(y)s")])
-    assert known.find("a is not b, but a.") == "a, b"
-    assert known.find("a is not b, but c.") is None
-
-
-def test_of_several_templates_the_one_that_says_most_counts():
-    known = Phrases([("No %(x)s.", "short"), ("No model %(x)s of %(y)s.", "long")])
-    assert (known.find("No model a of b."), known.find("No model a.")) == ("long", "short")
-
-
 def test_a_long_text_is_looked_at_no_further(chinese):
     text = "There is no folder " + "x. " * 4_000
     assert said(text) == text.strip()
+
+
+def test_a_line_of_a_known_kind_is_told_in_the_readers_language(chinese):
+    values: dict[str, JsonValue] = {"harvest_id": 1200}
+    found = log_text(sentence("harvest_known", values), "harvest_known", values)
+    assert found == "采集 1,200 与本次完全相同，直接使用。"
+
+
+def test_a_code_in_a_line_is_told_by_its_headline(chinese):
+    kind = "attempt_ended_early"
+    values: dict[str, JsonValue] = {"attempt": 2, "code": "worker_lost"}
+    found = log_text(sentence(kind, values), kind, values)
+    assert error_word("worker_lost") in found
+
+
+@pytest.mark.parametrize(
+    ("kind", "values"), [(None, {}), ("of_another_version", {"n": 1}), ("harvest_known", {})]
+)
+def test_free_text_and_lines_of_other_versions_stay_as_they_are(chinese, kind, values):
+    assert log_text("plain", kind, values) == "plain"
+
+
+def test_a_failed_item_in_a_log_is_told_in_the_readers_language(chinese):
+    values: dict[str, JsonValue] = {"item": "17", "message": "The server took too long."}
+    assert sentence("item_failed", values) == "17: The server took too long."
+    assert log_text("", "item_failed", values) == "17：服务器用时太长。"
 
 
 def test_a_failing_form_is_told_in_chinese(client):

@@ -1,11 +1,17 @@
 """Sentences that core, services and worker say are found where they are written."""
 
+import ast
 from io import BytesIO
+from pathlib import Path
 
 import pytest
 from babel.messages.extract import extract
 
 from app.web.said_texts import CONTEXT, sentences
+from core import errors
+
+ROOT = Path(__file__).parents[3]
+ERRORS = {name for name, kind in vars(errors).items() if isinstance(kind, type)} | {"FieldProblem"}
 
 
 def found(source: str) -> list[str]:
@@ -93,3 +99,14 @@ def test_babel_gets_marked_messages_and_sentences_apart():
     source = BytesIO(b'raise Invalid(f"No {x}.")\ntoast = gettext("No.")\n')
     messages = {(m, context) for _, m, _, context in extract("app.web.said_texts:extract", source)}
     assert messages == {("No %(x)s.", CONTEXT), ("No.", None)}
+
+
+def test_nothing_that_people_read_is_put_together_by_plus_or_percent():
+    """Such a sentence could not be found; f-strings can."""
+    for folder in ("app/services", "core", "worker"):
+        for path in (ROOT / folder).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_bytes())):
+                if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+                    parts = [*node.args, *(k.value for k in node.keywords)]
+                    mixed = any(isinstance(part, ast.BinOp) for part in parts)
+                    assert not (mixed and node.func.id in ERRORS), f"{path}:{node.lineno}"

@@ -5,10 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from pydantic import JsonValue
 
 from app.web import i18n, words
-from core.domain.job_lines import sentence
 from core.errors import SparsightError
 from core.jobs.recovery import Crash
 
@@ -50,23 +48,3 @@ def test_every_phase_and_unit_of_a_job_has_a_word(chinese, parameter, word):
     said = literals(parameter)
     assert len(said) > 3
     assert {text for text in said if word(text) == text and text != "SAEs"} == set()
-
-
-def test_a_line_of_a_known_kind_is_told_in_the_readers_language(chinese):
-    values: dict[str, JsonValue] = {"harvest_id": 1200}
-    found = words.log_text(sentence("harvest_known", values), "harvest_known", values)
-    assert found == "采集 1,200 与本次完全相同，直接使用。"
-
-
-def test_a_code_in_a_line_is_told_by_its_headline(chinese):
-    kind = "attempt_ended_early"
-    values: dict[str, JsonValue] = {"attempt": 2, "code": "worker_lost"}
-    found = words.log_text(sentence(kind, values), kind, values)
-    assert words.error_word("worker_lost") in found
-
-
-@pytest.mark.parametrize(
-    ("kind", "values"), [(None, {}), ("of_another_version", {"n": 1}), ("harvest_known", {})]
-)
-def test_free_text_and_lines_of_other_versions_stay_as_they_are(chinese, kind, values):
-    assert words.log_text("plain", kind, values) == "plain"
