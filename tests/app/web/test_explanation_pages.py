@@ -8,7 +8,7 @@ import pytest
 from app.web import i18n
 from core.db.repositories import scores
 from core.db.repositories.scores import NewScore
-from core.domain.explanation import ExplanationMethod, ScoreKind
+from core.domain.explanation import ExplanationMethod, Missing, ScoreKind
 from core.domain.ids import FeatureId
 from tests.support.builders import MODEL_ID, SAE_ID
 from tests.support.explain_runs import store_endpoint
@@ -125,6 +125,23 @@ def test_a_score_without_a_value_says_why_in_words(client, new):
     assert "no score" in said
     assert "fewer than four in five answered" in said
     assert "The answer cannot be read (3), The server took too long (1)" in said
+
+
+def test_a_score_is_named_with_what_is_read_beside_it(client, new):
+    simulated = text_of(client.get(f"/explanations/{new(score=simulation(0.71))}").text)
+    assert "simulation correlation 0.71" in simulated
+    assert "random only 0.71 calibrated R² 0.71" in simulated
+    judged = text_of(client.get(f"/explanations/{new(score=judging(ScoreKind.DETECTION))}").text)
+    assert "detection balanced accuracy 0.80" in judged
+    assert "F1 0.80 AUROC – no probabilities" in judged
+
+
+def test_contexts_that_failed_are_no_cause_of_a_score_that_has_none(client, new):
+    page = text_of(client.get(f"/explanations/{new(score=simulation(None))}").text)
+    assert "fewer than four in five answered: The answer cannot be read (3)" in page
+    constant = simulation(None, missing=Missing.CONSTANT_PREDICTION)
+    page = text_of(client.get(f"/explanations/{new(score=constant)}").text)
+    assert "the prediction is constant · failed: The answer cannot be read (3)" in page
 
 
 def test_a_preview_shows_exactly_what_is_then_sent(client, endpoint, server):

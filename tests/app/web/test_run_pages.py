@@ -227,6 +227,8 @@ def test_a_run_leads_to_the_explanations_that_it_wrote_page_by_page(
     first = client.get(address).text
     ids = re.findall(r'href="/explanations/(\d+)" dir="auto"', first)
     assert len(ids) == 3
+    assert "$0.0000" in first  # nothing was sent, so that no price is needed
+    assert 'title="not above every floor by more than chance"' in first
     older = re.search(r'href="([^"]*before=\d+[^"]*)#written"', first)
     assert older is not None
     second = client.get(older[1].replace("&amp;", "&")).text
