@@ -21,6 +21,15 @@ class Method(StrEnum):
     FPO = "fpo"
 
 
+def method_name(method: str) -> str:
+    """A loss, or the fine-tuning before it, as people write it.
+
+    >>> method_name("simpo"), method_name(Method.TDPO1), method_name("sft")
+    ('SimPO', 'TDPO1', 'SFT')
+    """
+    return "SimPO" if method == Method.SIMPO else method.upper()
+
+
 class IndexSet(StrEnum):
     """Which features enter the feature divergence."""
 

@@ -8,7 +8,7 @@ from typing import Annotated, TypeAlias, assert_never
 from pydantic import Field, JsonValue, TypeAdapter, ValidationError
 
 from core.domain.align_jobs import AlignCheckSpec, ContrastSpec, DriftSpec, FetchSpec
-from core.domain.alignment import AlignSpec, SftSpec, preference_name
+from core.domain.alignment import AlignSpec, SftSpec, method_name, preference_name
 from core.domain.corpus import corpus_name
 from core.domain.explain_job import ExplainSpec
 from core.domain.harvest import HarvestSpec
@@ -228,7 +228,7 @@ def job_title(spec: JobSpec) -> str:
             verb = "Score" if spec.explainer is None else "Explain"
             return f"{verb} features of {spec.model_id}/{spec.sae_id}"
         case AlignSpec():
-            return f"Align {spec.model_id} with {spec.method.value.upper()}"
+            return f"Align {spec.model_id} with {method_name(spec.method)}"
         case SftSpec():
             return f"Fine-tune {spec.model_id} on conversations"
         case AlignCheckSpec(run=AlignSpec() as run):

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from app.services.align.checks.values import Check, Concern, Outcome
 from app.services.align.costs import MemoryParts
 from app.services.harvest.estimate import Machine
-from core.domain.alignment import AlignSpec, SftSpec
+from core.domain.alignment import AlignSpec, SftSpec, method_name
 
 
 def step_checks(spec: AlignSpec | SftSpec, n_steps: int | None) -> Iterator[Check]:
@@ -45,7 +45,7 @@ def reference_checks(spec: AlignSpec | SftSpec, cache: float | None) -> Iterator
             name=Concern.REFERENCE,
             outcome=Outcome.WARNING,
             path="method",
-            subject=spec.method.value.upper(),
+            subject=method_name(spec.method),
         )
     yield Check(
         name=Concern.CACHE,
