@@ -5,7 +5,7 @@ from typing import Self
 
 from pydantic import Field, SecretStr
 
-from app.api.schemas.base import Schema
+from app.api.schemas.base import Request, Schema
 from core.domain.endpoint import EndpointSettings
 from core.domain.explanation import SimulationMode
 from core.domain.views_explain import EndpointCard, KeySource
@@ -84,7 +84,7 @@ class EndpointList(Schema):
     endpoints: list[EndpointBody] = Field(description="By name.")
 
 
-class NewEndpoint(Schema):
+class NewEndpoint(Request):
     """An endpoint that is to be kept."""
 
     settings: EndpointSettings = Field(description="How it is reached.")

@@ -4,7 +4,7 @@ from typing import Annotated, Self
 
 from pydantic import Field
 
-from app.api.schemas.base import Schema
+from app.api.schemas.base import Request, Schema
 from app.api.schemas.explanations import ExplanationBody, MessageBody, ScoreBody
 from app.api.schemas.jobs import JobBody
 from app.services.explain.estimate import RunEstimate
@@ -73,7 +73,7 @@ class RunEstimateBody(Schema):
         return cls.model_validate(found)
 
 
-class PreviewRequest(Schema):
+class PreviewRequest(Request):
     """Which prompt to show."""
 
     style: EvidenceStyle = Field(
@@ -112,7 +112,7 @@ class PreviewBody(Schema):
         )
 
 
-class LiveRequest(Schema):
+class LiveRequest(Request):
     """How to explain and score one feature at once."""
 
     explainer: ExplainerSetting | None = Field(
@@ -269,7 +269,7 @@ class DistributionList(Schema):
     distributions: list[DistributionBody] = Field(description="By layer, method and kind.")
 
 
-class ResumeRequest(Schema):
+class ResumeRequest(Request):
     """How to go on with a run."""
 
     budget: RunBudget | None = Field(

@@ -5,7 +5,7 @@ from typing import Self
 
 from pydantic import Field
 
-from app.api.schemas.base import Schema
+from app.api.schemas.base import Request, Schema
 from core.domain.explanation import (
     EvidenceStyle,
     ExplanationMethod,
@@ -333,7 +333,7 @@ class ScoreDetailBody(Schema):
         )
 
 
-class NewExplanation(Schema):
+class NewExplanation(Request):
     """A person's explanation."""
 
     text: str = Field(

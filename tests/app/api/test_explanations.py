@@ -93,6 +93,23 @@ def test_nobody_at_the_address_is_said_so(client):
     assert client.delete(f"/api/v1/endpoints/{made}").status_code == 204
 
 
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        (of(3), {"text": "years", "autor": "Ann"}),
+        (f"{of(3)}/preview", {"style": "records", "n_records": 3}),
+        (f"{of(3)}/explain", {"scoring": {}}),
+        ("/api/v1/explain-runs/1/resume", {"max_cost": 1}),
+        ("/api/v1/endpoints", {"settings": {}, "key": "sk-1"}),
+    ],
+)
+def test_a_field_that_does_not_exist_is_told_and_not_left_out(client, path, body):
+    answer = client.post(path, json=body)
+    assert answer.status_code == 422
+    unknown = list(body)[-1]
+    assert f"body.{unknown}" in {field["path"] for field in answer.json()["error"]["fields"]}
+
+
 def test_a_second_edit_of_the_same_version_conflicts_and_the_old_text_stays(client, harvest_id):
     first = client.post(of(3), json={"text": "years <script>", "author": "Ann"}).json()
     url = f"/api/v1/explanations/{first['explanation_id']}"
