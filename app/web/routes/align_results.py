@@ -3,12 +3,13 @@
 from typing import Any
 
 from fastapi import APIRouter, Request
-from fastapi.responses import Response
+from fastapi.responses import Response, StreamingResponse
 
-from app.deps import SessionDep
+from app.deps import ResourcesDep, SessionDep
 from app.services.align import runs as align_runs
 from app.services.align.runs import RunCard
-from app.services.drift import run_drifts
+from app.services.drift import moved_export, run_drifts
+from app.services.features.export import MEDIA_TYPES, ExportFormat
 from app.web import moved_form, render
 from app.web.i18n import gettext
 from app.web.routes.align import SECTION, known_saes, vocabulary_of
@@ -16,6 +17,7 @@ from app.web.routes.jobs import JobId, PostedDep
 from app.web.sample_rows import shown_samples
 from core.db.session import Session
 from core.domain.views_drift import DriftCard, DriftSae
+from core.errors import Invalid, NotFound
 
 router = APIRouter()
 
@@ -39,6 +41,32 @@ def moved(request: Request, session: SessionDep, job_id: JobId) -> Response:
         section=SECTION,
         status=status,
         **context,
+    )
+
+
+@router.get("/align/{job_id:int}/moved.{form}", response_model=None)
+def moved_file(
+    request: Request, resources: ResourcesDep, job_id: JobId, form: ExportFormat
+) -> Response:
+    """The features that the page's filters leave, with every number, as a file."""
+    asked = moved_form.moved_form(request.query_params)
+    if asked.problems:
+        raise Invalid("A filter is not a number.", hint="Mend the filters of the list.")
+    with resources.scope() as session:
+        drift = run_drifts.run_drift(session, align_runs.get_run(session, job_id)).drift
+    if drift is None or not drift.saes:
+        raise NotFound(
+            f"No features of run {job_id} were compared.", hint="Measure what moved first."
+        )
+    sae = _chosen_sae(drift, request.query_params.get("sae"))
+    pieces = moved_export.moved_export(
+        resources.scope, drift, sae_id=sae.sae_id, query=asked.query, form=form
+    )
+    name = f"run-{job_id}_{sae.sae_id}_moved.{form.value}"
+    return StreamingResponse(
+        pieces,
+        media_type=MEDIA_TYPES[form],
+        headers={"Content-Disposition": f'attachment; filename="{name}"'},
     )
 
 

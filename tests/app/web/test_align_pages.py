@@ -1,5 +1,7 @@
 """Pages of runs: list, live page and its stream, comparison, what moved, samples, features."""
 
+import csv
+import io
 import json
 import re
 
@@ -181,6 +183,28 @@ def test_what_moved_is_listed_sorted_and_filtered(client, told):
     wrong = client.get(f"{path}?dmin=x")
     assert wrong.status_code == 422
     assert "Write a percentage from 0 to 100." in wrong.text
+
+
+def test_what_moved_is_a_file_under_the_filters_of_its_page(client, told):
+    path = f"/align/{told['fpo']}/moved"
+    links = re.findall(rf'href="({path}\.csv[^"]*)"', client.get(f"{path}?sort=index").text)
+    assert [sorted(link.partition("?")[2].split("&amp;")) for link in links] == [
+        [f"sae={SAE_ID}", "sort=index"]
+    ]
+    answer = client.get(f"{path}.csv?sort=index&dir=asc")
+    assert answer.headers["content-disposition"].endswith(f'run-{told["fpo"]}_{SAE_ID}_moved.csv"')
+    found = list(csv.DictReader(io.StringIO(answer.text)))
+    shown = client.get(f"/api/v1/alignments/{told['fpo']}/drift/features?sort=index&limit=200")
+    told_rows = sorted(shown.json()["features"], key=lambda row: row["index"])
+    assert [row["feature"] for row in found] == [
+        f"{MODEL_ID}/{SAE_ID}/{row['index']}" for row in told_rows
+    ]
+    for number in ("base_mean", "delta", "cosine"):
+        assert float(found[0][f"chosen_{number}"]) == told_rows[0]["chosen"][number]
+    held = client.get(f"{path}.jsonl?treatment=held").text.splitlines()
+    assert [json.loads(row)["treatment"] for row in held] == ["held"]
+    assert client.get(f"{path}.csv?dmin=x").status_code == 422
+    assert client.get(f"/align/{told['dpo']}/moved.csv").status_code == 404
 
 
 def test_a_measurement_is_started_from_the_page(client, told):
