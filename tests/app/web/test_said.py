@@ -38,10 +38,10 @@ def shown(template: str, **values: object) -> str:
     [
         ("The disk is full.", "磁盘已满。"),
         ("There is no file /data/100%.jsonl.", "没有文件 /data/100%.jsonl。"),
-        ("There is no job 12. See the list of jobs.", "没有任务 12。见任务列表。"),
+        ("There is no job 12. See the list of jobs.", "没有任务 12。请查看任务列表。"),
         ("There is no file a. b.jsonl. Check the path.", "没有文件 a. b.jsonl。请检查路径。"),
         ("Job 3 is running.", "任务 3 的状态是“运行中”。"),
-        ("A user turn follows a user turn.", "用户的发言后面又是用户的发言。"),
+        ("A user turn follows a user turn.", "用户的发言后面是用户的发言。"),
         ("Memory ran out while running the model.", "运行模型时内存用完了。"),
         (
             "gpt answers nothing more (timeout): The server took too long.",
@@ -157,11 +157,11 @@ def test_what_is_not_there_is_told_in_chinese_alone(client):
     page = client.get("/jobs/987654", params={"lang": "zh_CN"})
     assert page.status_code == 404
     assert "没有任务 987654。" in page.text
-    assert "见任务列表。" in page.text
+    assert "请查看任务列表。" in page.text
     assert '<p lang="en">' not in page.text
     toast = client.get(
         "/jobs/987654",
         params={"lang": "zh_CN"},
         headers={"HX-Request": "true", "HX-Request-Type": "partial"},
     )
-    assert "没有任务 987654。见任务列表。" in toast.text
+    assert "没有任务 987654。请查看任务列表。" in toast.text
