@@ -140,6 +140,19 @@ class SaeCard:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SaidCounts:
+    """How many features of an SAE somebody said something of.
+
+    Attributes:
+        n_explained: with a current explanation.
+        n_named: with a name that people gave.
+    """
+
+    n_explained: int = 0
+    n_named: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ModelCard:
     """A model with its SAEs and harvests."""
 

@@ -1,13 +1,13 @@
 """Models, SAEs, harvests and vocabularies: what there is to look at."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from core.db.repositories import catalog, explained, harvests
 from core.db.repositories.explained import Known
 from core.db.session import Session
 from core.domain.harvest import HarvestInfo
-from core.domain.views import FeaturePage, ModelCard, SaeCard, Vocabulary
+from core.domain.views import FeaturePage, ModelCard, SaeCard, SaidCounts, Vocabulary
 from core.errors import NotFound
 from core.recent import Recent
 
@@ -17,6 +17,11 @@ _CACHED_VOCABULARIES = 8
 def list_models(session: Session) -> tuple[ModelCard, ...]:
     """Every model with its SAEs and harvests."""
     return catalog.list_models(session)
+
+
+def count_said(session: Session) -> Mapping[tuple[str, str], SaidCounts]:
+    """How many features of each SAE are explained and named, by the ids of model and SAE."""
+    return explained.count_said(session)
 
 
 def get_model(session: Session, model_id: str) -> ModelCard:

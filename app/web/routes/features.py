@@ -37,7 +37,8 @@ Index = Annotated[int, Path(ge=0, le=999_999_999)]
 def model(request: Request, session: SessionDep, model_id: str) -> Response:
     """One model with its SAEs and harvests."""
     card = catalog.get_model(session, model_id)
-    return render.page(request, "home/model.html", section=SECTION, model=card)
+    said = catalog.count_said(session)
+    return render.page(request, "home/model.html", section=SECTION, model=card, said=said)
 
 
 @router.get("/{model_id}/{sae_id}/random")

@@ -30,6 +30,7 @@ def home(request: Request, session: SessionDep) -> Response:
         partial="home/_models.html",
         section=SECTION,
         models=models,
+        said=catalog.count_said(session),
         active_jobs=active,
     )
 

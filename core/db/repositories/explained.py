@@ -1,10 +1,10 @@
 """What is known of features elsewhere: their explanations, and their newest harvest."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
-from sqlalchemy import ColumnElement, exists, or_, select
+from sqlalchemy import ColumnElement, exists, func, or_, select
 from sqlalchemy.orm import Session
 
 from core.db.models.catalog import Sae
@@ -15,6 +15,7 @@ from core.db.repositories import labels
 from core.db.repositories.evidence import one_of
 from core.db.repositories.explanations import holds
 from core.domain.explanation import ExplanationMethod
+from core.domain.views import SaidCounts
 
 _ROW = FeatureExplanation
 
@@ -144,6 +145,20 @@ def said_in_words(
         labels.says(model_id=model_id, sae_id=sae_id, index=index, words=words),
         is_explained(model_id=model_id, sae_id=sae_id, index=index, words=words),
     )
+
+
+def count_said(session: Session) -> dict[tuple[str, str], SaidCounts]:
+    """How many features of each SAE are explained and named, by the ids of model and SAE."""
+    is_place = (_ROW.model_id, _ROW.sae_id)
+    explained = session.execute(
+        select(*is_place, func.count(_ROW.feature_index.distinct()).label("n"))
+        .where(_ROW.superseded_by.is_(None))
+        .group_by(*is_place)
+    )
+    counts = {(row.model_id, row.sae_id): SaidCounts(n_explained=row.n) for row in explained}
+    for place, n_named in labels.count_named(session).items():
+        counts[place] = replace(counts.get(place, SaidCounts()), n_named=n_named)
+    return counts
 
 
 def indices_explained_with(

@@ -66,6 +66,17 @@ def get(session: Session, feature: FeatureId) -> Label:
     return found.get(feature.index, none)
 
 
+def count_named(session: Session) -> dict[tuple[str, str], int]:
+    """How many features of each SAE have a name, by the ids of model and SAE."""
+    query = (
+        select(LabelledSae.model_id, LabelledSae.sae_id, func.count().label("n"))
+        .join(LabelRow, LabelRow.labelled_sae_id == LabelledSae.id)
+        .where(LabelRow.name != "")
+        .group_by(LabelledSae.id)
+    )
+    return {(row.model_id, row.sae_id): row.n for row in session.execute(query)}
+
+
 def of_features(
     session: Session, *, model_id: str, sae_id: str, indices: Collection[int]
 ) -> dict[int, Label]:
