@@ -128,7 +128,8 @@ def _parse(line: str) -> tuple[object, str, str]:
     try:
         return json.loads(line), "", preview
     except json.JSONDecodeError as error:
-        return None, f"{error.msg} at column {error.colno}.", preview
+        msg = error.msg.removesuffix(" at")  # as in "Invalid control character at"
+        return None, f"{msg} at column {error.colno}.", preview
     except (ValueError, RecursionError):
         return None, "A number is too long, or the fields are nested too deeply.", preview
 

@@ -191,6 +191,7 @@ def _samples(
                 sampling=spec.sampling,
             )
         )
+    job.progress(done=len(chosen), total=len(chosen), unit="prompts", phase="samples")
     return found
 
 

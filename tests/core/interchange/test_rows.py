@@ -28,6 +28,13 @@ def test_a_broken_line_is_kept_as_a_row_with_its_problem(tmp_path):
     assert found.n_rows == 3
 
 
+def test_a_line_that_is_cut_within_a_text_is_told_by_its_column(tmp_path):
+    path = tmp_path / "pairs.jsonl"
+    path.write_text('{"prompt": "cut\n')
+    (row,) = read_rows(path)
+    assert row.problem == "Invalid control character at column 16."
+
+
 @pytest.mark.parametrize("line", ["[" * 100_000, '{"a": ' + "9" * 5_000 + "}"])
 def test_a_line_that_no_reader_can_hold_is_a_row_with_a_problem(tmp_path, line):
     path = tmp_path / "pairs.jsonl"

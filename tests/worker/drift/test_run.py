@@ -5,7 +5,14 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from core.db.repositories import drift_features, drift_material, drifts, feature_pages, samples
+from core.db.repositories import (
+    drift_features,
+    drift_material,
+    drifts,
+    feature_pages,
+    jobs,
+    samples,
+)
 from core.domain.activation import Band
 from core.domain.align_jobs import DriftSpec
 from core.domain.alignment import Lengths
@@ -332,9 +339,13 @@ def test_lists_are_sorted_by_any_change_and_paged(world, session_scope, tmp_path
 
 def test_samples_are_the_models_own_and_the_same_every_time(world, session_scope, tmp_path):
     spec = spec_of(world, sampling={"n_prompts": 3, "max_new_tokens": 5})
-    drift_id = drifted(session_scope, tmp_path, spec)["drift_id"]
+    with claimed_job(session_scope, spec, tmp_path) as job:
+        drift_id = run_drift(spec, job)["drift_id"]
     with session_scope() as session:
         found = samples.get_samples(session, drift_id)
+        told = jobs.get_card(session, job.job_id).progress
+    assert told is not None
+    assert (told.phase, told.done, told.total) == ("samples", 3, 3)
     assert found.settings.temperature == 0.0
     assert [pair.position for pair in found.pairs] == [0, 1, 2]
     held_out = tiny_pairs(12, 4).held_out
