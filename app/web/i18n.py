@@ -96,11 +96,13 @@ def locale() -> Locale:
 
 
 def number(value: float, digits: int = 2) -> str:
-    """A number with so many decimals, grouped; integers have none.
+    """A number with so many decimals, grouped; integers have none, and a rounded 0 no sign.
 
-    >>> number(24117248), number(42.068), number(-1.3)
-    ('24,117,248', '42.07', '−1.30')
+    >>> number(24117248), number(42.068), number(-1.3), number(-0.001)
+    ('24,117,248', '42.07', '−1.30', '0.00')
     """
+    if round(value, digits) == 0:
+        value = abs(value)
     pattern = "#,##0" if isinstance(value, int) or digits == 0 else "#,##0." + "0" * digits
     return format_decimal(value, format=pattern, locale=locale()).replace("-", "−")
 
