@@ -88,6 +88,7 @@ class _Check:
             self._make(CheckName.MEMORY, lambda: self._check_memory(loaded))
             if encoded is not None and constraints is not None and self._passed:
                 self._make(CheckName.STEPS, lambda: self._rehearse(loaded, constraints, encoded))
+        self._tell_progress(self._items[-1].name)
         return CheckReport(
             passed=self._passed,
             checks=tuple(self._items),
@@ -103,7 +104,7 @@ class _Check:
     def _make(self, name: CheckName, do: Callable[[], tuple[T, str]]) -> T | None:
         """Make one check: its sentence, or the failure that it met."""
         self._job.check()
-        self._job.progress(done=len(self._items), total=len(CheckName), unit="checks", phase=name)
+        self._tell_progress(name)
         try:
             found, message = do()
         except (Cancelled, ClaimLost):
@@ -121,6 +122,9 @@ class _Check:
             return None
         self._items.append(CheckItem(name=name, passed=True, message=message))
         return found
+
+    def _tell_progress(self, name: CheckName) -> None:
+        self._job.progress(done=len(self._items), total=len(CheckName), unit="checks", phase=name)
 
     def _read_data(self) -> tuple[PreferenceSet | ConversationSet, str]:
         spec = self._spec

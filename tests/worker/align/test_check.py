@@ -35,6 +35,10 @@ def checked(scope, folder, run, **settings) -> CheckReport:
         left = sorted(path.name for path in job.work_dir.iterdir())
     assert left == []
     report = CheckReport.model_validate(json.loads(json.dumps(found["report"])))
+    with scope() as session:
+        told = jobs.get_card(session, job.job_id).progress
+    assert told is not None
+    assert (told.done, told.total) == (len(report.checks), len(CheckName))
     assert report.passed == found["passed"] == all(item.passed for item in report.checks)
     return report
 
