@@ -239,7 +239,7 @@ def _feature_words(check: Check) -> Words:
 
 def _step_words(check: Check) -> Words:
     if check.name is Concern.STEPS:
-        return gettext("%(steps)s steps of %(batch)s, over %(epochs)s epochs at most.") % {
+        return gettext("%(steps)s steps of %(batch)s; epochs at most: %(epochs)s.") % {
             name: _n(check, name) for name in ("steps", "batch", "epochs")
         }, ""
     if check.name is Concern.WARMUP:
