@@ -70,7 +70,7 @@ class Observer:
             self._sink.tell(kind, **values)
 
     def _tell_evaluation(self, step: int, values: Mapping[str, float]) -> None:
-        short = {name: float(f"{value:.3g}") for name, value in values.items()}
+        short = {name: round(value, 4) + 0.0 for name, value in values.items()}  # no −0.0
         if "eval_loss" not in short:  # nothing is held out
             return
         if {"eval_preference_accuracy", "eval_probe_kl/forward"} <= short.keys():

@@ -119,6 +119,7 @@ def test_a_run_tells_its_evaluations_and_saved_states_once_each(tmp_path):
     told = [line for line in first.lines + second.lines if re.search(r"[Ss]tep \d", line)]
     accuracy = r"loss [\d.]+ and accuracy [\d.]+ on held-out pairs, KL .* nat a token\."
     assert re.fullmatch(rf"Step 0: {accuracy}", told[0])
+    assert told[0].endswith("KL to the reference 0.0 nat a token.")  # rounding, of either sign
     assert re.fullmatch(rf"Step 3: {accuracy}", told[2])
     assert re.fullmatch(rf"Step 6: {accuracy}", told[6])
     assert [line for line in told if accuracy[:5] not in line] == [
