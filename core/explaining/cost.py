@@ -37,12 +37,14 @@ class Cost:
 
     Attributes:
         cost: US dollars at most; None when a price is not known.
+        largest: tokens of the largest single request with its answer, at most.
     """
 
     requests: float
     prompt_tokens: float
     completion_tokens: float
     cost: float | None
+    largest: int = 0
 
     def times(self, n: Number) -> "Cost":
         """So many times this."""
@@ -51,6 +53,7 @@ class Cost:
             prompt_tokens=self.prompt_tokens * n,
             completion_tokens=self.completion_tokens * n,
             cost=None if self.cost is None else self.cost * n,
+            largest=self.largest,
         )
 
     def plus(self, other: "Cost") -> "Cost":
@@ -61,6 +64,7 @@ class Cost:
             prompt_tokens=self.prompt_tokens + other.prompt_tokens,
             completion_tokens=self.completion_tokens + other.completion_tokens,
             cost=(self.cost or 0.0) + (other.cost or 0.0) if known else None,
+            largest=max(self.largest, other.largest),
         )
 
 
@@ -207,6 +211,7 @@ def _cost(requests: Iterable[ModelRequest], card: EndpointCard) -> Cost:
                 prompt_tokens=float(most.prompt),
                 completion_tokens=float(most.completion),
                 cost=prices.cost(card.model, most),
+                largest=most.prompt + most.completion,
             )
         )
     return total

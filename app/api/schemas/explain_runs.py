@@ -40,6 +40,16 @@ class CostBody(Schema):
         return cls.model_validate(cost)
 
 
+class OverflowBody(Schema):
+    """A request that may not fit into an endpoint's context; what does not fit fails."""
+
+    endpoint: str = Field(description="The endpoint's name.", examples=["local llama"])
+    tokens: int = Field(
+        description="Of the largest request with its answer, at most.", examples=[5_700]
+    )
+    limit: int = Field(description="Tokens that the context holds.", examples=[4_096])
+
+
 class RunEstimateBody(Schema):
     """What a run will ask and use at most, before it asks anything."""
 
@@ -65,6 +75,10 @@ class RunEstimateBody(Schema):
     time_is_measured: bool = Field(
         description="By earlier answers of the endpoints; else two seconds an answer are assumed.",
         examples=[True],
+    )
+    overflow: OverflowBody | None = Field(
+        description="Null when every request fits, or no endpoint told its limit.",
+        examples=[None],
     )
 
     @classmethod

@@ -26,6 +26,20 @@ ASSUMED_SECONDS = 2.0  # an answer of an endpoint that has answered nothing yet
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Overflow:
+    """A request that may not fit into an endpoint's context; what does not fit fails.
+
+    Attributes:
+        tokens: of the largest request with its answer, at most.
+        limit: tokens that the context holds.
+    """
+
+    endpoint: str
+    tokens: int
+    limit: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunEstimate:
     """What a run will ask and use at most.
 
@@ -37,6 +51,7 @@ class RunEstimate:
         over_budget: whether the budget may stop the run before its end.
         seconds: time the requests take when nothing fails; 0 without requests.
         time_is_measured: whether that rests on earlier answers of the endpoints, not on a guess.
+        overflow: the first request that may not fit; None when all do, or no limit is known.
     """
 
     n_features: int
@@ -51,6 +66,7 @@ class RunEstimate:
     over_budget: bool
     seconds: float
     time_is_measured: bool
+    overflow: Overflow | None
 
 
 def estimate(session: Session, spec: ExplainSpec) -> RunEstimate:
@@ -62,10 +78,12 @@ def estimate(session: Session, spec: ExplainSpec) -> RunEstimate:
     explaining = scoring = NOTHING
     mode, tested = None, True
     times: list[tuple[float, bool]] = []
+    overflows: list[Overflow | None] = []
     if spec.explainer is not None and spec.explainer.endpoint_id is not None:
         card = endpoints.get_card(session, spec.explainer.endpoint_id)
         explaining = explaining_cost(materials, spec.explainer, sizes, card).times(len(chosen))
         times.append(_seconds(session, explaining, card))
+        overflows.append(_overflow(explaining, card))
     if spec.scorer is not None:
         judge = _card_of(session, spec.scorer.endpoint_id)
         embedder = _card_of(session, spec.scorer.embedder_id)
@@ -76,6 +94,7 @@ def estimate(session: Session, spec: ExplainSpec) -> RunEstimate:
             scoring = scoring.plus(one.times(n_explanations))
         asked = judge or embedder
         times += [_seconds(session, scoring, asked)] if asked else []
+        overflows += [_overflow(scoring, judge)] if judge else []
         if judge is not None and "simulation" in spec.scorer.kinds:
             mode, tested = assumed_mode(spec.scorer, judge), judge.abilities is not None
     total = explaining.plus(scoring)
@@ -92,6 +111,7 @@ def estimate(session: Session, spec: ExplainSpec) -> RunEstimate:
         over_budget=_is_over(total, spec.budget),
         seconds=sum(seconds for seconds, _ in times),
         time_is_measured=all(measured for _, measured in times),
+        overflow=next(filter(None, overflows), None),
     )
 
 
@@ -114,6 +134,14 @@ def _seconds(session: Session, cost: Cost, card: EndpointCard) -> tuple[float, b
     mean = answers.mean_seconds(session, card.endpoint_id)
     each = ASSUMED_SECONDS if mean is None else mean
     return cost.requests * each / card.concurrency, mean is not None or not cost.requests
+
+
+def _overflow(cost: Cost, card: EndpointCard) -> Overflow | None:
+    """The largest request where it may need more than the endpoint's context, as it was tested."""
+    limit = card.abilities.context_limit if card.abilities else None
+    if limit is None or cost.largest <= limit:
+        return None
+    return Overflow(endpoint=card.name, tokens=cost.largest, limit=limit)
 
 
 def _card_of(session: Session, endpoint_id: int | None) -> EndpointCard | None:

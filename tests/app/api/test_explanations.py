@@ -1,11 +1,13 @@
 """Explanations over REST: endpoints and their keys, people's texts, previews, live, runs."""
 
 import json
+import re
 
 import pytest
 
 from core.db.repositories import endpoints as stored
 from tests.support.builders import MODEL_ID, SAE_ID
+from tests.support.explain_runs import store_endpoint
 from tests.support.llm_server import LlmServer, serving
 from tests.support.planted import RULES
 from tests.support.planted_harvest import DEAD, NAMES, publish_planted
@@ -186,6 +188,21 @@ def test_an_estimate_counts_the_runs_own_prompts_and_sends_nothing(client, endpo
     assert not found["over_budget"]
     poor = spec(endpoint, budget={"max_requests": 5})
     assert client.post("/api/v1/explain/estimate", json=poor).json()["over_budget"]
+
+
+def test_a_request_that_may_not_fit_is_told_before_it_fails(client, scope, endpoint):
+    with serving(LlmServer(ScriptedModel(RULES), context_limit=512)) as small:
+        made = store_endpoint(scope, small, name="small")
+        untested = client.post("/api/v1/explain/estimate", json=spec(made)).json()
+        client.post(f"/api/v1/endpoints/{made}/test")
+    found = client.post("/api/v1/explain/estimate", json=spec(made)).json()
+    assert untested["overflow"] is None
+    assert (found["overflow"]["endpoint"], found["overflow"]["limit"]) == ("small", 512)
+    assert 512 < found["overflow"]["tokens"] < 5_000
+    page = client.get(
+        f"/{MODEL_ID}/{SAE_ID}/3/explain?sent=1&by={made}&styles=records&judge=nobody"
+    )
+    assert "but small holds 512." in re.sub(r"<[^>]+>", "", page.text)
 
 
 def test_a_limit_in_dollars_needs_prices(client, endpoint):
