@@ -259,14 +259,21 @@ def hold(session: Session, *, model_id: str, sae_id: str) -> int:
 
 
 def tag_ids(session: Session, names: Collection[str]) -> dict[str, int]:
-    """Keys of tags by their names; those that are not there yet are made."""
+    """Keys of tags by their names; those that are not there yet are made.
+
+    None of them gets another name before the transaction ends.
+    """
     if not names:
         return {}
     wanted = sorted(set(names))
-    new = insert(Tag).values([{"name": name} for name in wanted])
-    session.execute(new.on_conflict_do_nothing())
-    rows = session.execute(select(Tag.name, Tag.id).where(Tag.name.in_(wanted)))
-    return {row.name: row.id for row in rows}
+    new = insert(Tag).values([{"name": name} for name in wanted]).on_conflict_do_nothing()
+    held = select(Tag.name, Tag.id).where(Tag.name.in_(wanted)).order_by(Tag.id)
+    held = held.with_for_update(read=True, key_share=True)
+    found: dict[str, int] = {}
+    while len(found) < len(wanted):  # one may get another name between the two statements
+        session.execute(new)
+        found = {row.name: row.id for row in session.execute(held)}
+    return found
 
 
 def indices_saying(

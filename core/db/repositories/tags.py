@@ -92,7 +92,10 @@ def rename(session: Session, name: str, new: str, *, author: str) -> None:
         Conflict: there is a tag of the new name; merge them.
     """
     bearers = _bearers(session, name)
-    if _bearers_or_none(session, new):
+    both = select(Tag.id).where(Tag.name.in_([name, new])).order_by(Tag.id).with_for_update()
+    session.execute(both).all()  # nobody is giving them meanwhile
+    borne = select(LabelTag.index).join(Tag).where(Tag.name == new).limit(1)
+    if session.execute(borne).first() is not None:
         raise Conflict(
             f"There is a tag {new!r} already.", hint="Merge the two, or choose another name."
         )
@@ -163,13 +166,6 @@ def _bearers(session: Session, name: str) -> dict[int, list[int]]:
     Raises:
         NotFound: none does.
     """
-    found = _bearers_or_none(session, name)
-    if not found:
-        raise _missing(name)
-    return found
-
-
-def _bearers_or_none(session: Session, name: str) -> dict[int, list[int]]:
     at_all = select(LabelTag.labelled_sae_id).join(Tag).where(Tag.name == name)
     held = select(LabelledSae.id).where(LabelledSae.id.in_(at_all)).order_by(LabelledSae.id)
     session.execute(held.with_for_update(key_share=True)).all()
@@ -182,6 +178,8 @@ def _bearers_or_none(session: Session, name: str) -> dict[int, list[int]]:
     found: dict[int, list[int]] = {}
     for sae, index in session.execute(query):
         found.setdefault(sae, []).append(index)
+    if not found:
+        raise _missing(name)
     return found
 
 

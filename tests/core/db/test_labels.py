@@ -1,7 +1,7 @@
 """Labels and tags: written with their history, found, counted, moved, and outliving harvests."""
 
 from datetime import UTC, datetime
-from threading import Barrier, Thread
+from threading import Barrier, Event, Thread
 
 import pytest
 from sqlalchemy import text
@@ -180,6 +180,37 @@ def test_a_tag_of_every_feature_is_renamed_by_one_row(session):
     assert given.beside > 0.9 * 4096
     assert tags.get_tag(session, "every").n_features == 4096
     assert labels.history(session, feature(4095))[0].text.tags == ("every",)
+
+
+def test_a_name_that_somebody_is_giving_meanwhile_is_taken(engine):
+    scope, given, outcomes = session_scope(engine), Event(), []
+    with scope() as session:
+        change(session, [1], add=["old"])
+        change(session, [1], add=["new"])
+        tags.remove(session, "new", author="")  # its row is left, and nobody bears it
+
+    def give() -> None:
+        with scope() as session:
+            other = {"model_id": MODEL_ID, "sae_id": "other-sae"}
+            tags.change(session, **other, indices=[1], add=["new"], author="")
+            given.set()
+            session.execute(text("SELECT pg_sleep(0.5)"))
+
+    def rename() -> None:
+        assert given.wait(10)
+        with pytest.raises(Conflict), scope() as session:
+            tags.rename(session, "old", "new", author="")
+        outcomes.append("refused")
+
+    threads = [Thread(target=give), Thread(target=rename)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    with scope() as session:
+        left = [card.name for card in tags.list_tags(session)]
+    empty(engine)
+    assert (outcomes, left) == (["refused"], ["new", "old"])
 
 
 def test_a_deleted_tag_leaves_names_and_history(session):
