@@ -139,6 +139,15 @@ def test_runs_are_compared_on_the_same_axes(client, told):
     assert tables.keys() == {str(told["fpo"]), str(told["dpo"])}
 
 
+def test_titles_of_many_runs_curves_have_a_line_of_their_own(client, told):
+    two = client.get(f"/align/compare?run={told['fpo']}&run={told['dpo']}").text
+    three = client.get(
+        f"/align/compare?run={told['fpo']}&run={told['dpo']}&run={told['running']}"
+    ).text
+    assert 'class="plot many"' not in two
+    assert three.count('class="plot many"') == three.count("<figcaption>") > 0
+
+
 @pytest.mark.parametrize("chosen", ["", "?run=1", "?" + "&".join(f"run={i}" for i in range(9))])
 def test_too_few_or_too_many_runs_lead_back_to_the_list(client, chosen):
     answer = client.get(f"/align/compare{chosen}")
