@@ -1,7 +1,7 @@
 """What a run will ask, before it asks anything: the very prompts of a few features, counted.
 
-Tokens are an upper bound: three bytes of prompt a token, every answer at its limit. Requests of
-one feature are the mean over a few of the run's features, spread evenly over its list.
+Tokens are an upper bound: the most that a tokenizer makes of a prompt, every answer at its limit.
+Requests of one feature are the mean over a few of the run's features, spread evenly over its list.
 """
 
 from collections.abc import Iterable, Sequence

@@ -345,7 +345,7 @@ def test_the_budget_is_a_hard_stop_even_for_requests_under_way_together(limits):
 
         async def work(client):
             questions = [
-                Question(request=chat(f"{i:300}"), read=lambda reply: Answer(reply.text))
+                Question(request=chat(f"{i:0100}"), read=lambda reply: Answer(reply.text))
                 for i in range(20)
             ]
             return await ask_all(questions, client), client.stopped
