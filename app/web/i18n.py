@@ -17,6 +17,7 @@ from babel.support import NullTranslations, Translations
 LOCALE_DIR = Path(__file__).parents[1] / "locale"
 LANGUAGES = {"en": "English", "zh_CN": "中文"}
 DEFAULT = "en"
+_HOURS_TOLD = 48  # a longer time is told in days
 
 current: ContextVar[str] = ContextVar("language", default=DEFAULT)
 
@@ -157,12 +158,15 @@ def moment(at: datetime) -> str:
 def duration(seconds: float) -> str:
     """A length of time in its two largest units.
 
-    >>> duration(8), duration(215), duration(7300)
-    ('8 s', '3 min 35 s', '2 h 1 min')
+    >>> duration(8), duration(215), duration(7300), duration(13_858_500)
+    ('8 s', '3 min 35 s', '2 h 1 min', '160 d 9 h')
     """
     whole = max(0, round(seconds))
     hours, rest = divmod(whole, 3600)
     minutes, secs = divmod(rest, 60)
+    if hours >= _HOURS_TOLD:
+        days, hours = divmod(hours, 24)
+        return gettext("%(days)d d %(hours)d h") % {"days": days, "hours": hours}
     if hours:
         return gettext("%(hours)d h %(minutes)d min") % {"hours": hours, "minutes": minutes}
     if minutes:

@@ -87,5 +87,6 @@ def test_numbers_follow_the_language():
     try:
         assert i18n.compact(24_117_248) == "2411.7万"
         assert i18n.duration(215) == "3 分 35 秒"
+        assert i18n.duration(50 * 3600) == "2 天 2 小时"
     finally:
         i18n.current.reset(token)
