@@ -13,6 +13,7 @@ from core.domain.views import FeatureCard, FeaturePage, Vocabulary
 from core.domain.views_explain import ExplanationCard
 
 PREVIEW_TOKENS = 26
+PREVIEW_LEAD = 22  # characters before the peak, so that it is on the first line also of a phone
 PROMOTED_SHOWN = 3
 PEAKS_SHOWN = 4
 
@@ -196,7 +197,9 @@ def feature_rows(
 def _preview(card: FeatureCard, vocabulary: Vocabulary) -> tokens.Html | None:
     if card.preview is None:
         return None
-    window = tokens.window_around(card.preview, PREVIEW_TOKENS)
+    window = tokens.preview_window(
+        vocabulary, card.preview, lead=PREVIEW_LEAD, width=PREVIEW_TOKENS
+    )
     scale = card.stats.max_activation
     return tokens.preview_html(vocabulary, card.preview, scale=scale, window=window)
 

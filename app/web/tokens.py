@@ -171,6 +171,27 @@ def window_around(context: ContextActivations, width: int | None) -> Window:
     return Window(start=start, stop=start + width)
 
 
+def preview_window(
+    vocabulary: Vocabulary, context: ContextActivations, *, lead: int, width: int
+) -> Window:
+    """The part of a context for a line or two of a list: its peak is near the beginning.
+
+    Args:
+        vocabulary: of the model.
+        context: what is shown.
+        lead: characters before the peak, at most.
+        width: tokens, at most.
+    """
+    start = context.peak
+    while start > 0:
+        token = token_bytes(vocabulary, int(context.token_ids[start - 1]))
+        lead -= len(token.decode("utf-8", errors="replace"))
+        if lead < 0:
+            break
+        start -= 1
+    return Window(start=start, stop=min(start + width, len(context.token_ids)))
+
+
 def context_html(
     vocabulary: Vocabulary, context: ContextActivations, *, scale: float, window: Window
 ) -> Markup:

@@ -12,6 +12,7 @@ from app.web.tokens import (
     context_html,
     level,
     preview_html,
+    preview_window,
     segments,
     text_of,
     token_label,
@@ -150,6 +151,22 @@ def test_a_window_holds_the_peak_and_shows_a_part_of_the_whole(tokens, width, se
     part = context_html(vocabulary, context, scale=1.0, window=window)
     whole = context_html(vocabulary, context, scale=1.0, window=window_around(context, None))
     assert Text(str(part)).text in Text(str(whole)).text
+
+
+@given(token_lists, st.integers(1, 12), st.integers(0, 30), st.integers(0, 2**32 - 1))
+def test_a_preview_begins_a_few_characters_before_the_peak(tokens, width, lead, seed):
+    values = np.random.default_rng(seed).random(len(tokens)).tolist()
+    vocabulary, context = context_of(tokens, values)
+    window = preview_window(vocabulary, context, lead=lead, width=width)
+    assert 0 <= window.start <= context.peak
+    assert window.stop == min(window.start + width, len(tokens))
+
+    def characters(start):
+        before = tokens[start : context.peak]
+        return sum(len(token.decode(errors="replace")) for token in before)
+
+    assert characters(window.start) <= lead
+    assert window.start == 0 or characters(window.start - 1) > lead
 
 
 @given(st.binary(max_size=8))
