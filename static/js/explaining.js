@@ -1,4 +1,4 @@
-// A stream of steps can be stopped, and says so when it breaks off.
+// A stream of steps can be stopped, says so when it breaks off, and shows how long one step takes.
 const state = () => document.getElementById("live-state");
 const steps = () => document.getElementById("steps");
 
@@ -21,3 +21,23 @@ document.addEventListener("click", (event) => {
 for (const name of ["htmx:sse:close", "htmx:sse:error"]) {
   document.addEventListener(name, () => say(steps()?.dataset.lost ?? ""));
 }
+
+// A slow server leaves one step on the screen for minutes: the clock shows that somebody waits.
+let watched = null;
+let since = 0;
+
+setInterval(() => {
+  const pill = state()?.querySelector("[data-running]");
+  if (!pill) return;
+  if (pill !== watched) [watched, since] = [pill, Date.now()];
+  const seconds = Math.floor((Date.now() - since) / 1000);
+  if (seconds < 2) return;
+  let clock = pill.querySelector(".num");
+  if (!clock) {
+    clock = document.createElement("span");
+    clock.className = "num";
+    clock.ariaHidden = "true";
+    pill.append(" ", clock);
+  }
+  clock.textContent = `${Math.floor(seconds / 60)}:${String(seconds % 60).padStart(2, "0")}`;
+}, 1000);

@@ -113,8 +113,11 @@ def test_the_prompt_is_shown_before_anything_is_sent(page: Page, planted, server
 
 def test_a_run_is_stopped_and_can_begin_again(page: Page, planted, server):
     page.goto(f"{planted.list}/2/explain")
-    server.latency = 0.6
+    server.latency = 5.0
     page.locator("#run").click()
+    expect(page.locator("#live-state")).to_contain_text(
+        re.compile(r"waiting for an answer 0:0[2-5]")
+    )
     page.get_by_role("button", name="Stop").click()
     expect(page.locator("#live-state")).to_contain_text("stopped")
     expect(page.locator("#run")).to_be_enabled()
