@@ -178,6 +178,7 @@ def test_a_feature_that_never_fires_fails_in_words(client, endpoint):
 
 
 def test_an_estimate_counts_the_runs_own_prompts_and_sends_nothing(client, endpoint, server):
+    client.post(f"/api/v1/endpoints/{endpoint}/test")  # what it can do decides the mode
     before = len(server.log.bodies)
     found = client.post("/api/v1/explain/estimate", json=spec(endpoint)).json()
     assert len(server.log.bodies) == before
