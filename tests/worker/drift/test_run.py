@@ -342,7 +342,7 @@ def test_samples_are_the_models_own_and_the_same_every_time(world, session_scope
     with claimed_job(session_scope, spec, tmp_path) as job:
         drift_id = run_drift(spec, job)["drift_id"]
     with session_scope() as session:
-        found = samples.get_samples(session, drift_id)
+        found = samples.get_samples(session, int(str(drift_id)))
         told = jobs.get_card(session, job.job_id).progress
     assert told is not None
     assert (told.phase, told.done, told.total) == ("samples", 3, 3)
