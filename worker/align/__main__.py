@@ -1,6 +1,6 @@
 """One rank of a run: ``python -m worker.align RUN_FOLDER CACHE_DIR``, started by torchrun."""
 
-import json
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -10,8 +10,8 @@ from pydantic import Field, JsonValue, TypeAdapter
 from core.domain.alignment import AlignSpec, SftSpec
 from core.domain.job_lines import sentence
 from core.errors import Cancelled, SparsightError
-from worker.align.run import FAILURE, RESULT, SPEC, execute
-from worker.align.storage import save_text
+from worker.align.outcome import write_failure, write_result
+from worker.align.run import SPEC, execute
 from worker.align.training.launch import StopFlag, make_accelerator
 
 _SPEC: TypeAdapter[AlignSpec | SftSpec] = TypeAdapter(
@@ -55,14 +55,16 @@ def main(arguments: list[str]) -> int:
     except Cancelled:
         return 0
     except SparsightError as error:
-        told = {"code": error.code, "message": error.message, "hint": error.hint}
-        save_text(json.dumps(told), folder / FAILURE)
+        write_failure(error, folder)
         return 1
     if accelerator.is_main_process:
-        save_text(TypeAdapter(type(result)).dump_json(result).decode(), folder / RESULT)
+        write_result(result, folder)
     accelerator.end_training()
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    ended = main(sys.argv[1:])
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(ended)  # an interpreter that takes torch's threads down may abort at its very end

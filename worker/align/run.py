@@ -1,33 +1,32 @@
 """Alignment and SFT as jobs: in this process, or in several that torchrun starts."""
 
 import json
-from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
 import fasteners
 from accelerate import Accelerator
-from pydantic import JsonValue, TypeAdapter
+from pydantic import JsonValue
 
 from core.db.repositories import attempts
 from core.domain.alignment import AlignSpec, SftSpec
 from core.domain.model import Dtype
-from core.errors import Cancelled, Conflict, SparsightError
+from core.errors import Cancelled, Conflict
 from core.jobs.align_follow import submit_drift
 from worker.align.constraint import Constraint, encoder_of, make_constraint
 from worker.align.data.sources import load_conversations, load_preferences
+from worker.align.outcome import forget_outcome, read_outcome
 from worker.align.pipeline import RunResult, Stage, align_model, tune_model
 from worker.align.storage import save_text
-from worker.align.training.launch import make_accelerator, raise_for, run_processes
+from worker.align.training.launch import make_accelerator, run_processes
 from worker.align.training.metrics import read_from, read_metrics
 from worker.align.training.observer import METRICS, MOVED, Observer, Sink
 from worker.lm.load import LoadedModel, load_model
 from worker.progress import JobContext
 from worker.sae.load import check_fits, load_sae
 
-RESULT, FAILURE, SPEC = "result.json", "failure.json", "spec.json"
+SPEC = "spec.json"
 DRIFT = "drift"  # the item that names the job after this one
-_RESULT: TypeAdapter[RunResult] = TypeAdapter(RunResult)
 
 
 def run_align(spec: AlignSpec, job: JobContext) -> dict[str, JsonValue]:
@@ -199,8 +198,7 @@ def _run(spec: AlignSpec | SftSpec, job: JobContext) -> dict[str, JsonValue]:
 
 def _run_ranks(spec: AlignSpec | SftSpec, job: JobContext, sink: JobSink) -> RunResult:
     folder = job.work_dir
-    for name in (RESULT, FAILURE):
-        (folder / name).unlink(missing_ok=True)
+    forget_outcome(folder)
 
     def each_poll() -> bool:
         sink.wrote_step()
@@ -213,25 +211,7 @@ def _run_ranks(spec: AlignSpec | SftSpec, job: JobContext, sink: JobSink) -> Run
         each_poll=each_poll,
     )
     sink.wrote_step()
-    raise_for(code, _failure(folder / FAILURE))
-    if not (folder / RESULT).is_file():
-        raise Cancelled("The run was asked to stop; its state is saved.")
-    return _RESULT.validate_json((folder / RESULT).read_text(encoding="utf-8"))
-
-
-def _failure(path: Path) -> SparsightError | None:
-    """What the first rank said before it ended."""
-    if not path.is_file():
-        return None
-    told = json.loads(path.read_text(encoding="utf-8"))
-    kinds = {kind.code: kind for kind in _kinds(SparsightError)}
-    return kinds.get(told["code"], SparsightError)(told["message"], hint=told["hint"])
-
-
-def _kinds(base: type[SparsightError]) -> Iterator[type[SparsightError]]:
-    yield base
-    for kind in base.__subclasses__():
-        yield from _kinds(kind)
+    return read_outcome(folder, code=code)
 
 
 def _summary(result: RunResult, folder: Path) -> dict[str, JsonValue]:

@@ -11,8 +11,6 @@ from types import FrameType
 import psutil
 from accelerate import Accelerator
 
-from core.errors import SparsightError
-
 GRACE_SECONDS = 100.0  # from SIGTERM to SIGKILL: a step and its checkpoint
 POLL_SECONDS = 0.5
 
@@ -90,18 +88,3 @@ def _descendants(child: subprocess.Popen[bytes]) -> list[psutil.Process]:
         return psutil.Process(child.pid).children(recursive=True)
     except psutil.NoSuchProcess:
         return []
-
-
-def raise_for(code: int, failure: SparsightError | None) -> None:
-    """Turn what the ranks left into the error it stands for; nothing where they were fine.
-
-    Raises:
-        SparsightError: what the first rank said, or that they died.
-    """
-    if failure is not None:
-        raise failure
-    if code != 0:
-        raise SparsightError(
-            f"The training processes ended with code {code}.",
-            hint="See ranks.log in the run's folder; resuming starts from the last checkpoint.",
-        )
