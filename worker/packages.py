@@ -121,8 +121,8 @@ def pip_arguments(package: PinnedPackage) -> list[str]:
     ['--only-binary', ':all:']
     """
     wheel = _WHEEL_NAME.match(package.filename)
-    if wheel is None:
-        return ["--no-binary", ":all:"]
+    if wheel is None:  # not :all:, lest pip compile what it reads the sdist's metadata with
+        return ["--no-binary", package.name]
     if wheel["platform"] == "any":
         return ["--only-binary", ":all:"]
     platforms = [part for tag in wheel["platform"].split(".") for part in ("--platform", tag)]

@@ -1,6 +1,8 @@
 """Pinned packages: fetched by the real pip from a local index, checked and cached."""
 
 import hashlib
+import io
+import tarfile
 import zipfile
 from dataclasses import replace
 
@@ -60,6 +62,40 @@ def test_other_hash_is_refused_and_leaves_nothing(package, tmp_path):
     with pytest.raises(DownloadFailed, match=f"{package.sha256}, not {'0' * 64}"):
         fetch_package(other, cache_dir=tmp_path / "cache")
     assert list((tmp_path / "cache").iterdir()) == []
+
+
+BACKEND = """
+import pathlib
+def prepare_metadata_for_build_wheel(folder, config_settings=None):
+    info = pathlib.Path(folder, "needs_sample-2.0.dist-info")
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\\nName: needs-sample\\nVersion: 2.0\\n")
+    return info.name
+def build_wheel(folder, config_settings=None, metadata_directory=None):
+    raise SystemExit("nothing is to be built")
+"""
+
+
+def test_an_sdist_is_read_with_wheels_and_built_with_nothing(package, index, tmp_path):
+    """What its metadata is read with is a wheel: nothing compiles, no compiler is needed."""
+    files = {
+        "PKG-INFO": "Metadata-Version: 2.1\nName: needs-sample\nVersion: 2.0\n",
+        "pyproject.toml": f'[build-system]\nrequires = ["{package.name}"]\n'
+        'build-backend = "backend"\nbackend-path = ["."]\n',
+        "backend.py": BACKEND,
+    }
+    archive = index / "needs_sample-2.0.tar.gz"
+    with tarfile.open(archive, "w:gz") as sdist:
+        for name, text in files.items():
+            member = tarfile.TarInfo(f"needs_sample-2.0/{name}")
+            member.size = len(text.encode())
+            sdist.addfile(member, io.BytesIO(text.encode()))
+    sha256 = hashlib.sha256(archive.read_bytes()).hexdigest()
+    needing = PinnedPackage(
+        name="needs-sample", version="2.0", filename=archive.name, sha256=sha256, licence="MIT"
+    )
+    fetched = fetch_package(needing, cache_dir=tmp_path / "cache")
+    assert fetched.read_bytes() == archive.read_bytes()
 
 
 def test_unreachable_index_says_how_to_mend_it(package, index, tmp_path):
