@@ -13,9 +13,9 @@ from worker.align.data.pairs import chunks
 from worker.drift.keeper import Arrays, Keeper, below, within
 from worker.drift.places import PlaceSums
 from worker.drift.rows import RowFiller
-from worker.harvest.outliers import is_outlier
 from worker.lm.capture import capture
 from worker.lm.load import LoadedModel
+from worker.lm.outliers import is_outlier
 from worker.lm.tokens import Contexts, Tokenization, pad_contexts, tokenization
 from worker.memory import memory_errors
 from worker.sae.model import SparseAutoencoder

@@ -9,10 +9,10 @@ from torch import Tensor
 
 from worker.harvest.corpus_store import Tile
 from worker.harvest.nonzeros import Nonzeros, find_nonzeros
-from worker.harvest.outliers import is_outlier
 from worker.harvest.threads import one_thread
 from worker.lm.capture import capture
 from worker.lm.load import LoadedModel
+from worker.lm.outliers import is_outlier
 from worker.memory import memory_errors
 from worker.sae.model import SparseAutoencoder
 

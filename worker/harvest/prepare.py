@@ -13,7 +13,7 @@ from core.errors import Conflict, Invalid
 from worker.corpus.open import fetch_corpus, open_corpus
 from worker.harvest.corpus_store import CorpusFacts, CorpusStore
 from worker.harvest.identity import spec_hash
-from worker.harvest.outliers import norm_limits
+from worker.harvest.norm_limits import norm_limits
 from worker.harvest.tokenise import Cutting, write_corpus
 from worker.lm.load import LoadedModel, load_model
 from worker.lm.tokens import document_tokens, tokenization
@@ -175,7 +175,7 @@ def _norm_limits(
     found = norm_limits(
         loaded,
         store,
-        list(dict.fromkeys(sae.info.hook_name for sae in saes)),
+        [sae.info.hook_name for sae in saes],
         multiple=spec.max_norm_multiple,
         tile_contexts=spec.tile_contexts,
     )

@@ -7,9 +7,10 @@ loss that contains it learns nothing else. The encoder is therefore made blind t
 
 from dataclasses import dataclass
 
-import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
+
+from worker.lm.outliers import is_outlier
 
 SINK_NORM_MULTIPLE = 5.0
 """A token is a sink when its norm is above so many times the median norm."""
@@ -54,10 +55,7 @@ def is_sink(
     sink: SinkDirection | None, rows: Float[Tensor, "batch d_in"]
 ) -> Bool[Tensor, " batch"]:
     """Which rows are sinks."""
-    if sink is None:
-        return torch.zeros(rows.shape[0], dtype=torch.bool)
-    norms: Tensor = torch.linalg.vector_norm(rows, dim=-1)
-    return norms.gt(sink.max_norm)
+    return is_outlier(rows, None if sink is None else sink.max_norm)
 
 
 def flatten_sink(

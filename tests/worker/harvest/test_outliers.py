@@ -6,8 +6,8 @@ from core.db.session import session_scope
 from tests.support.database import empty
 from tests.support.harvests import SINK_TOKEN, harvested, llama_spec, sink_spec
 from tests.support.jobs import claimed_job
-from worker.harvest.outliers import is_outlier
 from worker.harvest.prepare import prepare
+from worker.lm.outliers import is_outlier
 
 
 def test_an_outlier_is_longer_than_the_limit_and_nan_is_none():

@@ -1,20 +1,16 @@
-"""Tokens with an outlying residual: attention sinks, on which nearly every feature would fire.
-
-In Llama-like models a few tokens near the beginning of a context carry a residual of ten to a
-hundred times the usual length. What an SAE makes of it says nothing about the token, yet it would
-be the largest activation of most features and fill their top contexts.
-"""
+"""From which length on a residual is an outlier of a corpus, by the median of its tokens."""
 
 from collections.abc import Sequence
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
 from worker.harvest.corpus_store import CorpusStore, Tile
 from worker.lm.capture import capture
 from worker.lm.load import LoadedModel
+from worker.lm.outliers import norms_of
 
 _TILES = 4  # whose tokens give the median
 
@@ -49,23 +45,10 @@ def norm_limits(
     return {name: multiple * float(all_.median()) for name, all_ in joined.items() if len(all_)}
 
 
-def is_outlier(
-    residual: Float[Tensor, "*token d_in"], limit: float | None
-) -> Bool[Tensor, "*token"]:
-    """Which residuals are longer than the limit, if there is one; NaN never is, so it is seen."""
-    if limit is None:
-        return torch.zeros(residual.shape[:-1], dtype=torch.bool, device=residual.device)
-    norms: Tensor = torch.linalg.vector_norm(residual.float(), dim=-1)
-    return norms.gt(limit)
-
-
 def _norms(
     loaded: LoadedModel, tile: Tile, hook_names: Sequence[str]
 ) -> dict[str, Float[Tensor, " token"]]:
     mask = torch.from_numpy(tile.real).long()
     streams = capture(loaded, torch.from_numpy(tile.ids).long(), mask, hook_names)
     scored = torch.from_numpy(tile.scored).to(loaded.device)
-    return {
-        name: torch.linalg.vector_norm(stream[scored].float(), dim=-1).cpu()
-        for name, stream in streams.items()
-    }
+    return {name: norms_of(stream[scored]).cpu() for name, stream in streams.items()}
