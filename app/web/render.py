@@ -199,6 +199,18 @@ def part(
     return HTMLResponse(body, status, headers={"Vary": VARY})
 
 
+def told(request: Request, toast: str, *, instead: str) -> Response:
+    """The answer to a change that the page's stream will show: a toast for htmx, else a redirect.
+
+    No fragment goes with it: one that is put in after a newer one of the stream would show for
+    ever what was true before.
+    """
+    if not is_partial(request):
+        return RedirectResponse(instead, 303)
+    body = fragment("_toast.html", {"here": here(request), "toast": toast})
+    return HTMLResponse(body, headers={"Vary": VARY})
+
+
 def redirect(request: Request, url: str) -> Response:
     """A move to another page, with or without htmx."""
     if is_partial(request):

@@ -67,6 +67,21 @@ def test_a_harvest_is_started_watched_stopped_and_goes_on(page: Page, site, file
     assert len(done) == len(set(done))
 
 
+def test_an_answer_that_comes_after_the_end_leaves_the_end_shown(page: Page, site, files, worker):
+    fill(page, site, files)
+    page.get_by_role("button", name="Start the harvest").click()
+    expect(page.locator("#log")).to_contain_text("item 2 done", timeout=WORKER_MS)
+    held = []
+    page.route("**/cancel", lambda route: held.append((route, route.fetch())))
+    page.get_by_role("button", name="Stop").click()
+    expect(page.locator("#status .pill")).to_contain_text("stopped", timeout=WORKER_MS)
+    ((route, answer),) = held
+    route.fulfill(response=answer)
+    expect(page.locator(".toast")).to_contain_text("The job stops")
+    expect(page.locator("#status .pill")).to_contain_text("stopped")
+    expect(page.get_by_role("button", name="Resume")).to_be_visible()
+
+
 def test_a_failure_is_told_in_words_with_what_to_do(page: Page, site, files, worker):
     fill(page, site, files, behaviour="invalid")
     page.get_by_role("button", name="Start the harvest").click()

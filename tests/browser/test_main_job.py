@@ -54,7 +54,7 @@ def start_harvest(page: Page, site, files) -> None:
     page.locator("[name='corpus.kind']").select_option("folder")
     page.locator("[name='corpus.path']").fill(str(ROOT / "core"))
     page.locator("[name='corpus.suffixes']").fill(".py")
-    page.locator("[name='corpus.max_tokens']").fill("80000")
+    page.locator("[name='corpus.max_tokens']").fill("400000")
     page.locator(".advanced summary").click()
     for name, value in {"context_size": 64, "shard_contexts": 64, "n_top": 10}.items():
         page.locator(f"[name={name}]").fill(str(value))

@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable
 
 import pytest
-from playwright.sync_api import Browser, Page, Request, expect
+from playwright.sync_api import Browser, Page, Request, Route, expect
 
 from core.jobs import control
 from tests.browser.test_access import LOOKS, faults, wear
@@ -89,9 +89,15 @@ def test_a_run_is_watched_hidden_stopped_resumed_and_finished(page: Page, site, 
     assert "last-event-id" in streams[-1].headers
     page.locator("#stop").click()
     page.wait_for_timeout(2_000)  # the question stays open while the page around it changes
-    page.get_by_role("button", name="Stop the run").click()
-    expect(page.locator(".toast")).to_contain_text("The run stops at its next step")
+    held: list[Route] = []
+    page.route("**/stop", lambda route: held.append(route))
+    with page.expect_request("**/stop"):
+        page.get_by_role("button", name="Stop the run").click()
+    answer = held[0].fetch()
     expect(state).to_contain_text("stopped", timeout=SLOW_MS)
+    held[0].fulfill(response=answer)  # later than the end that it leads to
+    expect(page.locator(".toast")).to_contain_text("The run stops at its next step")
+    expect(state).to_contain_text("stopped")
     stopped = page.evaluate(STEPS_DRAWN)
     assert stopped < 700
     page.get_by_role("button", name="Resume").click()

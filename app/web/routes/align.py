@@ -153,16 +153,9 @@ def metrics(resources: ResourcesDep, job_id: JobId, form: Annotated[FileForm, Pa
 @router.post("/align/{job_id:int}/stop")
 def stop(request: Request, session: SessionDep, job_id: JobId) -> Response:
     """Asks a run to stop at its next step."""
-    page = jobs.cancel(session, job_id)
-    run = align_runs.run_of(session, page)
-    return render.part(
-        request,
-        "align/_state.html",
-        instead=f"/align/{job_id}",
-        toast=gettext("The run stops at its next step and keeps its state."),
-        page=page,
-        **_state(session, run),
-    )
+    jobs.cancel(session, job_id)
+    toast = gettext("The run stops at its next step and keeps its state.")
+    return render.told(request, toast, instead=f"/align/{job_id}")
 
 
 @router.post("/align/{job_id:int}/resume")

@@ -162,17 +162,9 @@ async def live(
 @router.post("/runs/{job_id}/cancel")
 def cancel(request: Request, session: SessionDep, job_id: JobId) -> Response:
     """Asks a run to stop; it can go on later."""
-    page = jobs.cancel(session, job_id)
-    return render.part(
-        request,
-        "explain_runs/_status.html",
-        instead=f"/explanations/runs/{job_id}",
-        toast=gettext("The run stops; what is done stays done."),
-        page=page,
-        run=explain_runs.get_run(session, job_id),
-        form=None,
-        problems=(),
-    )
+    jobs.cancel(session, job_id)
+    toast = gettext("The run stops; what is done stays done.")
+    return render.told(request, toast, instead=f"/explanations/runs/{job_id}")
 
 
 @router.post("/runs/{job_id}/resume")

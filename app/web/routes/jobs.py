@@ -162,14 +162,9 @@ async def live(
 @router.post("/jobs/{job_id}/cancel")
 def cancel(request: Request, session: SessionDep, job_id: JobId) -> Response:
     """Asks a job to stop."""
-    page = jobs.cancel(session, job_id)
-    return render.part(
-        request,
-        "jobs/_status.html",
-        instead=f"/jobs/{job_id}",
-        toast=gettext("The job stops after the item in hand."),
-        page=page,
-    )
+    jobs.cancel(session, job_id)
+    toast = gettext("The job stops after the item in hand.")
+    return render.told(request, toast, instead=f"/jobs/{job_id}")
 
 
 @router.post("/jobs/{job_id}/resume")

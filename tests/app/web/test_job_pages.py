@@ -119,10 +119,10 @@ def test_a_job_is_stopped_and_goes_on(client, job_id):
     assert f'hx-sse:connect="/jobs/{job_id}/live?after=' in page
 
 
-def test_stopping_by_htmx_answers_with_the_state_and_a_toast(client, job_id):
+def test_stopping_by_htmx_answers_with_a_toast_and_leaves_the_state_to_the_stream(client, job_id):
     answer = client.post(f"/jobs/{job_id}/cancel", headers=HTMX)
     assert answer.status_code == 200
-    assert 'id="status"' in answer.text
+    assert 'id="status"' not in answer.text
     assert '<hx-partial hx-target="#toasts"' in answer.text
 
 
