@@ -14,8 +14,10 @@ _HINTS = {
 _MESSAGES = {
     "missing": "This field is needed.",
     "int_parsing": "Write a whole number.",
+    "int_type": "Write a whole number.",
     "int_from_float": "Write a whole number.",
     "float_parsing": "Write a number.",
+    "float_type": "Write a number.",
     "finite_number": "Write a number.",
     "greater_than_equal": "Write at least {ge}.",
     "less_than_equal": "Write at most {le}.",

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from core.domain.alignment import (
     AlignSpec,
@@ -17,13 +17,10 @@ from core.domain.harvest import SaeEntry
 from core.domain.ids import check_model_id, check_sae_id
 from core.domain.model import Dtype, ModelSource
 from core.domain.sae import SaeSource
+from core.domain.spec import Spec
 
 
-class _Spec(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class ContrastSpec(_Spec):
+class ContrastSpec(Spec):
     """Which features differ between the chosen and the rejected answers of a preference set."""
 
     kind: Literal["contrast"] = "contrast"
@@ -58,7 +55,7 @@ class ContrastSpec(_Spec):
         return self
 
 
-class DriftSae(_Spec):
+class DriftSae(Spec):
     """One SAE through which base and aligned model are compared."""
 
     sae_id: str = Field(description="Id of the SAE.")
@@ -70,7 +67,7 @@ class DriftSae(_Spec):
     )
 
 
-class SamplingSpec(_Spec):
+class SamplingSpec(Spec):
     """Generations of both models on the same prompts."""
 
     n_prompts: int = Field(default=8, ge=0, le=256, description="Prompts, the first of the data.")
@@ -84,7 +81,7 @@ class SamplingSpec(_Spec):
     seed: int = Field(default=0, ge=0, description="Seed of the draws.")
 
 
-class DriftSpec(_Spec):
+class DriftSpec(Spec):
     """What moved: an aligned model against its base, through the same SAEs at the same positions.
 
     Held-out pairs are read, or the training ones where none are held out.
@@ -135,7 +132,7 @@ class DriftSpec(_Spec):
         return self
 
 
-class FetchSpec(_Spec):
+class FetchSpec(Spec):
     """Rows of a hub dataset, or of a folder that the ``datasets`` library reads, brought here.
 
     They wait as an upload whose report a person reads first, or are saved as a set at once.
@@ -157,7 +154,7 @@ class FetchSpec(_Spec):
 Trainable: TypeAlias = Annotated[AlignSpec | SftSpec, Field(discriminator="kind")]
 
 
-class AlignCheckSpec(_Spec):
+class AlignCheckSpec(Spec):
     """A dry run: everything of a run that can be known before it, and a few measured steps."""
 
     kind: Literal["align_check"] = "align_check"

@@ -4,11 +4,12 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal, assert_never
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from core.domain.ids import check_model_id, check_sae_id
 from core.domain.model import Dtype, ModelSource
 from core.domain.sae import SaeSource
+from core.domain.spec import Spec
 
 
 class Method(StrEnum):
@@ -59,11 +60,7 @@ class Strategy(StrEnum):
     FSDP = "fsdp"  # weights, gradients and optimiser state are cut among the processes
 
 
-class _Spec(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class HeldFeature(_Spec):
+class HeldFeature(Spec):
     """A feature that enters the divergence whatever its rank."""
 
     feature: int = Field(ge=0, description="Index of the feature in its SAE.")
@@ -77,7 +74,7 @@ class Treated(StrEnum):
     FREE = "free"
 
 
-class TagSource(_Spec):
+class TagSource(Spec):
     """A tag whose features were held or free, with what it meant when the run was set up.
 
     The features stand in held or free as well, which is what a run reads: a tag that changes
@@ -93,7 +90,7 @@ class TagSource(_Spec):
     )
 
 
-class ConstraintSae(_Spec):
+class ConstraintSae(Spec):
     """One SAE of a constraint set, with how its features are treated.
 
     The defaults are the paper's loss exactly: every feature that ranks among the top k, weight 1.
@@ -144,13 +141,13 @@ class ConstraintSae(_Spec):
         return self
 
 
-class DemoPreferences(_Spec):
+class DemoPreferences(Spec):
     """The preference set that ships with Sparsight: direct answers over evasive ones."""
 
     kind: Literal["demo"] = "demo"
 
 
-class FilePreferences(_Spec):
+class FilePreferences(Spec):
     """A file or folder of pairs: JSON lines, JSON, Parquet, or a saved ``datasets`` folder."""
 
     kind: Literal["file"] = "file"
@@ -165,7 +162,7 @@ class FilePreferences(_Spec):
     )
 
 
-class HubPreferences(_Spec):
+class HubPreferences(Spec):
     """A dataset of the Hugging Face hub."""
 
     kind: Literal["hub"] = "hub"
@@ -183,7 +180,7 @@ class HubPreferences(_Spec):
     revision: str | None = Field(default=None, description="Commit, tag or branch of the dataset.")
 
 
-class StoredPreferences(_Spec):
+class StoredPreferences(Spec):
     """A preference set that was uploaded, named by the hash of its pairs and their splits."""
 
     kind: Literal["stored"] = "stored"
@@ -219,7 +216,7 @@ def preference_name(source: PreferenceSource) -> str:
             assert_never(source)
 
 
-class Lengths(_Spec):
+class Lengths(Spec):
     """How many tokens of a prompt and its answers are read; what is cut is counted.
 
     A prompt keeps its end (and its BOS), an answer its beginning; a cut answer has no end of turn.
@@ -235,7 +232,7 @@ class Lengths(_Spec):
         return self
 
 
-class OptimizerSpec(_Spec):
+class OptimizerSpec(Spec):
     """Optimiser and learning rate."""
 
     name: OptimizerName = Field(default=OptimizerName.ADAM, description="adam or rmsprop.")
@@ -248,7 +245,7 @@ class OptimizerSpec(_Spec):
     )
 
 
-class LoraSpec(_Spec):
+class LoraSpec(Spec):
     """Low-rank adapters instead of a full fine-tune."""
 
     rank: int = Field(default=16, ge=1, description="Rank of the adapters.")
@@ -261,14 +258,14 @@ class LoraSpec(_Spec):
     )
 
 
-class LaunchSpec(_Spec):
+class LaunchSpec(Spec):
     """How many processes train."""
 
     processes: int = Field(default=1, ge=1, description="One for each accelerator of the machine.")
     strategy: Strategy = Field(default=Strategy.DDP, description="ddp or fsdp, from 2 processes.")
 
 
-class TrainingSpec(_Spec):
+class TrainingSpec(Spec):
     """Everything about the steps themselves."""
 
     optimizer: OptimizerSpec = OptimizerSpec()
@@ -301,7 +298,7 @@ class TrainingSpec(_Spec):
     tensorboard: bool = Field(default=True, description="Also write TensorBoard files.")
 
 
-class AlignSpec(_Spec):
+class AlignSpec(Spec):
     """One preference-optimisation run."""
 
     kind: Literal["align"] = "align"
@@ -356,7 +353,7 @@ class AlignSpec(_Spec):
         return self.method in {Method.TDPO1, Method.TDPO2}
 
 
-class SftSpec(_Spec):
+class SftSpec(Spec):
     """One supervised fine-tuning run on conversations; alignment can start from its result."""
 
     kind: Literal["sft"] = "sft"

@@ -3,7 +3,9 @@
 from enum import StrEnum
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from core.domain.spec import Spec
 
 
 class DemoSlice(StrEnum):
@@ -13,10 +15,8 @@ class DemoSlice(StrEnum):
     TRAINING = "training"
 
 
-class _CorpusBase(BaseModel):
+class _CorpusBase(Spec):
     """What every corpus has: limits that keep a prefix of its documents."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     max_documents: Annotated[int, Field(ge=1)] | None = Field(
         default=None, description="Read at most so many documents; none means all."

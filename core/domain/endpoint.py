@@ -4,7 +4,9 @@ import re
 from typing import Annotated, Literal, TypeAlias
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, Field
+
+from core.domain.spec import Spec
 
 # A variable's value is sent to an address that a user chooses, so only names of keys are read.
 KEY_VARIABLE = re.compile(r"(?!SPARSIGHT_)[A-Z][A-Z0-9_]{0,80}_API_KEY")
@@ -35,10 +37,8 @@ def check_key_variable(text: str) -> str:
     return text
 
 
-class EndpointSettings(BaseModel):
+class EndpointSettings(Spec):
     """One model at one OpenAI-compatible address."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str = Field(
         min_length=1,

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal, TypeAlias
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from core.domain.explanation import (
     EvidenceStyle,
@@ -11,19 +11,17 @@ from core.domain.explanation import (
     SimulationMode,
 )
 from core.domain.ids import check_model_id, check_sae_id
+from core.domain.spec import Spec
 
 MAX_LISTED_FEATURES = 20_000
-_FROZEN = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 PromptLanguage: TypeAlias = Literal["en", "zh"]
 FeatureIndex = Annotated[int, Field(ge=0, lt=2**31)]
 EndpointId = Annotated[int, Field(ge=1, lt=2**31)]
 
 
-class ListedFeatures(BaseModel):
+class ListedFeatures(Spec):
     """Features by their index."""
-
-    model_config = _FROZEN
 
     by: Literal["list"] = "list"
     indices: tuple[FeatureIndex, ...] = Field(
@@ -40,10 +38,8 @@ class ListedFeatures(BaseModel):
         return self
 
 
-class QueriedFeatures(BaseModel):
+class QueriedFeatures(Spec):
     """Living features that pass filters, in an order, at most so many."""
-
-    model_config = _FROZEN
 
     by: Literal["query"] = "query"
     sort: Literal["index", "density", "max_activation", "mean_activation"] = Field(
@@ -71,10 +67,8 @@ class QueriedFeatures(BaseModel):
     )
 
 
-class SampledFeatures(BaseModel):
+class SampledFeatures(Spec):
     """Living features drawn at random by the run's seed."""
-
-    model_config = _FROZEN
 
     by: Literal["sample"] = "sample"
     n: int = Field(
@@ -82,10 +76,8 @@ class SampledFeatures(BaseModel):
     )
 
 
-class WholeSae(BaseModel):
+class WholeSae(Spec):
     """Every living feature of the SAE."""
-
-    model_config = _FROZEN
 
     by: Literal["all"] = "all"
 
@@ -95,10 +87,8 @@ FeatureSelection = Annotated[
 ]
 
 
-class ExplainerSetting(BaseModel):
+class ExplainerSetting(Spec):
     """How explanations are made."""
-
-    model_config = _FROZEN
 
     endpoint_id: EndpointId | None = Field(
         default=None,
@@ -139,10 +129,8 @@ class ExplainerSetting(BaseModel):
         return self
 
 
-class ScorerSetting(BaseModel):
+class ScorerSetting(Spec):
     """How explanations are tested."""
-
-    model_config = _FROZEN
 
     endpoint_id: EndpointId | None = Field(
         default=None,
@@ -216,10 +204,8 @@ class ScorerSetting(BaseModel):
         return self
 
 
-class RunBudget(BaseModel):
+class RunBudget(Spec):
     """The most that a run may spend, all its attempts together; null means without limit."""
-
-    model_config = _FROZEN
 
     max_cost: float | None = Field(
         default=None, ge=0, description="US dollars; needs endpoints with prices.", examples=[2.5]
@@ -232,10 +218,8 @@ class RunBudget(BaseModel):
     )
 
 
-class ExplainSpec(BaseModel):
+class ExplainSpec(Spec):
     """Explain features of one SAE, or score explanations of them, or both."""
-
-    model_config = _FROZEN
 
     kind: Literal["explain"] = "explain"
     model_id: Annotated[str, AfterValidator(check_model_id)] = Field(

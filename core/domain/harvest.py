@@ -4,26 +4,23 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from core.domain.corpus import CorpusSpec
 from core.domain.model import Dtype, ModelSource
 from core.domain.sae import SaeSource
+from core.domain.spec import Spec
 
 
-class SaeEntry(BaseModel):
+class SaeEntry(Spec):
     """One SAE of a harvest: the id it will have here, and where it comes from."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     sae_id: str = Field(description="Id in URLs: layer, dash, set name; 12-gemmascope-res-16k.")
     source: SaeSource
 
 
-class HarvestSpec(BaseModel):
+class HarvestSpec(Spec):
     """One pass of a model and its SAEs over a corpus."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: Literal["harvest"] = "harvest"
     model_id: str = Field(description="Id of the model in URLs, e.g. gemma-2-2b.")

@@ -4,7 +4,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from core.domain.spec import Spec
 
 
 class ModelKind(StrEnum):
@@ -16,10 +18,8 @@ class ModelKind(StrEnum):
     WHEEL = "wheel"  # a GGUF inside a PyPI wheel, location = "name==version#sha256"
 
 
-class ModelSource(BaseModel):
+class ModelSource(Spec):
     """Where a model is loaded from."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: ModelKind = Field(description="How the model is stored.")
     location: Annotated[str, Field(min_length=1)] = Field(

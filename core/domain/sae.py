@@ -4,7 +4,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from core.domain.spec import Spec
 
 
 class SaeKind(StrEnum):
@@ -15,10 +17,8 @@ class SaeKind(StrEnum):
     NPZ = "npz"  # Gemma Scope params.npz (the file, or its folder)
 
 
-class SaeSource(BaseModel):
+class SaeSource(Spec):
     """Where an SAE is loaded from."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: SaeKind = Field(description="How the SAE is stored.")
     location: Annotated[str, Field(min_length=1)] = Field(

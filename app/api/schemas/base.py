@@ -2,6 +2,8 @@
 
 from pydantic import BaseModel, ConfigDict
 
+from core.domain.spec import Spec
+
 
 class Schema(BaseModel):
     """A frozen body, read from the attributes of a domain value."""
@@ -9,7 +11,5 @@ class Schema(BaseModel):
     model_config = ConfigDict(frozen=True, from_attributes=True)
 
 
-class Request(BaseModel):
-    """A frozen body that a caller sends; a field that does not exist is told, not left out."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+class Request(Spec):
+    """A body that a caller sends."""

@@ -3,15 +3,15 @@
 from datetime import datetime
 from typing import Annotated, Literal, Self, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from app.api.schemas.base import Schema
 from app.services.labels.files import ImportReport, RowFault
 from app.services.labels.tags import Tagging
 from core.domain.label import ChangeKind, Label, LabelChange, TagCard
+from core.domain.spec import Spec
 from core.domain.views import FeatureQuery
 
-_FROZEN = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 _AUTHOR = Field(default="", max_length=80, description="Who says so.", examples=["Ann"])
 _Tags = Annotated[list[Annotated[str, Field(max_length=200)]], Field(max_length=200)]
 Index = Annotated[int, Field(ge=0, lt=2**31)]
@@ -91,10 +91,8 @@ class LabelHistory(Schema):
     changes: list[LabelChangeBody] = Field(description="The newest first.")
 
 
-class NewLabel(BaseModel):
+class NewLabel(Spec):
     """What a label says from now on: all of it."""
-
-    model_config = _FROZEN
 
     name: str = Field(
         default="",
@@ -152,28 +150,22 @@ class TagList(Schema):
     tags: list[TagBody] = Field(description="By name.")
 
 
-class RenameTag(BaseModel):
+class RenameTag(Spec):
     """A tag's new name."""
-
-    model_config = _FROZEN
 
     name: str = Field(max_length=200, description="The new name.", examples=["flattery"])
     author: str = _AUTHOR
 
 
-class MergeTag(BaseModel):
+class MergeTag(Spec):
     """The tag that takes up another one's features."""
-
-    model_config = _FROZEN
 
     into: str = Field(max_length=200, description="Name of that tag.", examples=["flattery"])
     author: str = _AUTHOR
 
 
-class ListedFeatures(BaseModel):
+class ListedFeatures(Spec):
     """Features by their index."""
-
-    model_config = _FROZEN
 
     by: Literal["list"] = "list"
     indices: tuple[Index, ...] = Field(
@@ -181,10 +173,8 @@ class ListedFeatures(BaseModel):
     )
 
 
-class MatchingFeatures(BaseModel):
+class MatchingFeatures(Spec):
     """Every feature that a list's filters leave."""
-
-    model_config = _FROZEN
 
     by: Literal["filter"] = "filter"
     harvest_id: int | None = Field(
@@ -223,10 +213,8 @@ class MatchingFeatures(BaseModel):
 FeatureChoice: TypeAlias = Annotated[ListedFeatures | MatchingFeatures, Field(discriminator="by")]
 
 
-class TagRequest(BaseModel):
+class TagRequest(Spec):
     """Tags to give and to take, and the features."""
-
-    model_config = _FROZEN
 
     features: FeatureChoice = Field(description="Which features of the SAE.")
     add: _Tags = Field(default=[], description="Tags to give.", examples=[["sycophancy"]])

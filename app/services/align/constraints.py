@@ -3,22 +3,20 @@
 from collections.abc import Sequence
 from typing import Annotated, Literal, TypeAlias, assert_never
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from app.services.align import finder as align_finder
 from app.services.labels import tags
 from core.db.session import Session
 from core.domain.alignment import ConstraintSae, TagSource, Treated
 from core.domain.feature_choice import Side, with_chosen
+from core.domain.spec import Spec
 
-_FROZEN = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 Index = Annotated[int, Field(ge=0, lt=2**31)]
 
 
-class ListChoice(BaseModel):
+class ListChoice(Spec):
     """Features by their index."""
-
-    model_config = _FROZEN
 
     by: Literal["list"] = "list"
     indices: tuple[Index, ...] = Field(
@@ -26,10 +24,8 @@ class ListChoice(BaseModel):
     )
 
 
-class WordsChoice(BaseModel):
+class WordsChoice(Spec):
     """Features whose labels or present explanations hold all these words, labels first."""
-
-    model_config = _FROZEN
 
     by: Literal["words"] = "words"
     words: str = Field(
@@ -42,10 +38,8 @@ class WordsChoice(BaseModel):
     limit: int = Field(default=20, ge=1, le=align_finder.MOST, description="So many at most.")
 
 
-class TagChoice(BaseModel):
+class TagChoice(Spec):
     """Every feature that bears a tag now; what is kept are the features, and the tag's name."""
-
-    model_config = _FROZEN
 
     by: Literal["tag"] = "tag"
     tag: str = Field(
@@ -57,10 +51,8 @@ class TagChoice(BaseModel):
     )
 
 
-class ContrastChoice(BaseModel):
+class ContrastChoice(Spec):
     """Features of a contrast with the largest effect."""
-
-    model_config = _FROZEN
 
     by: Literal["contrast"] = "contrast"
     contrast_id: Annotated[int, Field(ge=1, lt=2**31)] = Field(
