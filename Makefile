@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help demo up test test-fast lint fix openapi screenshots bench-harvest bench-kills bench-llm bench-align train-demo-saes clean
+.PHONY: help demo up test test-fast fuzz lint fix openapi screenshots bench-harvest bench-kills bench-llm bench-align train-demo-saes clean
 
 help: ## Show what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -20,6 +20,9 @@ test: $(STAMP) ## Everything that CI runs: style, contracts, types, tests
 
 test-fast: $(STAMP) ## The tests without browser and demo model
 	@bash tools/test.sh fast
+
+fuzz: $(STAMP) ## The property tests on examples that were not tried yet
+	@bash tools/test.sh fuzz
 
 lint: $(STAMP) ## Style, import contracts and types only
 	@bash tools/test.sh lint

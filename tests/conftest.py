@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
@@ -11,6 +12,12 @@ from core.db.migrate import migrate
 from core.db.session import SessionScope, make_engine
 from core.db.session import session_scope as make_scope
 from tests.support.database import empty, reachable_folder, rolled_back, start_test_database
+
+# A run of the tests tries the same examples every time, so that its verdict is about the code;
+# `make fuzz` tries new ones.
+settings.register_profile("same", derandomize=True, deadline=None)
+settings.register_profile("new", deadline=None, print_blob=True)
+settings.load_profile("same")
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
 
 step() { printf '\n== %s\n' "$*"; }
 
-if [ "$what" != fast ]; then
+if [ "$what" != fast ] && [ "$what" != fuzz ]; then
   step "format and style"
   $bin/ruff format --check .
   $bin/ruff check .
@@ -24,6 +24,11 @@ fi
 case "$what" in
   lint) exit 0 ;;
   fast) step "tests"; exec $bin/pytest -q "${side_by_side[@]}" -m "not browser and not slow" ;;
+  fuzz)
+    step "property tests on new examples"
+    # shellcheck disable=SC2046 - names of test files hold no spaces
+    exec $bin/pytest -q "${side_by_side[@]}" --hypothesis-profile=new $(grep -rl "@given" tests)
+    ;;
   all)
     if ! command -v chromium >/dev/null && ! command -v chromium-browser >/dev/null && ! command -v google-chrome >/dev/null; then
       echo "The browser tests need Chromium. On Debian and Ubuntu: sudo apt-get install chromium fonts-noto-cjk fonts-noto-color-emoji" >&2
@@ -32,5 +37,5 @@ case "$what" in
     step "tests"
     exec $bin/pytest -q "${side_by_side[@]}" --durations=25
     ;;
-  *) echo "usage: tools/test.sh [all|fast|lint]" >&2; exit 2 ;;
+  *) echo "usage: tools/test.sh [all|fast|fuzz|lint]" >&2; exit 2 ;;
 esac

@@ -2,6 +2,7 @@
 
 import json
 import math
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -157,9 +158,9 @@ def ticks_between(low: float, high: float, *, most: int) -> list[float]:
     >>> ticks_between(0.52, 0.71, most=4)
     [0.55, 0.6, 0.65, 0.7]
     """
-    if not low < high:
-        return [low]
     rough = (high - low) / most
+    if not rough > sys.float_info.min:
+        return [low]
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(f * power for f in (1, 2, 2.5, 5, 10) if f * power >= rough * (1 - 1e-9))
     first = math.ceil(low / step - 1e-9)

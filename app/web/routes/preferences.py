@@ -13,8 +13,9 @@ from starlette.datastructures import FormData, UploadFile
 from app.deps import Resources, ResourcesDep, SessionDep
 from app.services.align import offers as align_offers
 from app.services.features import catalog
+from app.services.features.export import MEDIA_TYPES, ExportFormat
 from app.services.jobs import jobs
-from app.services.preferences import contrast_launch
+from app.services.preferences import contrast_export, contrast_launch
 from app.services.preferences import pages as preference_pages
 from app.services.preferences import set_contrasts as preference_contrasts
 from app.services.preferences import uploads as preference_uploads
@@ -34,7 +35,7 @@ from core.db.session import Session
 from core.domain.alignment import HubPreferences
 from core.domain.preference import RejectReason, Split
 from core.domain.views_align import PreferenceSetCard
-from core.errors import SparsightError
+from core.errors import Invalid, NotFound, SparsightError
 
 router = APIRouter()
 
@@ -276,6 +277,32 @@ def contrast(request: Request, session: SessionDep, set_id: SetDep) -> Response:
         form=form,
         data_key=preference_pages.DEMO if card.set_id is None else card.content_hash,
         model_key=f"model:{seen.contrast.model_id}" if seen.contrast else "",
+    )
+
+
+@router.get("/preferences/{set_name}/contrast.{form}", response_model=None)
+def contrast_file(
+    request: Request, resources: ResourcesDep, set_id: SetDep, form: ExportFormat
+) -> Response:
+    """The features that the page's filters leave, with every number, as a file."""
+    asked = contrast_rows.contrast_form(request.query_params)
+    if asked.problems:
+        raise Invalid("A filter is not a number.", hint="Mend the filters of the list.")
+    with resources.scope() as session:
+        card = preference_pages.get_card(session, set_id)
+        seen = preference_contrasts.look(
+            session, card, contrast_id=asked.contrast_id, sae_id=asked.sae_id, query=None
+        )
+    if seen.contrast is None or seen.sae is None:
+        raise NotFound(f"{card.name} has no contrast yet.", hint="Start one on the set's page.")
+    pieces = contrast_export.contrast_export(
+        resources.scope, seen.contrast, sae_id=seen.sae.sae_id, query=asked.query, form=form
+    )
+    name = f"contrast-{seen.contrast.contrast_id}_{seen.sae.sae_id}.{form.value}"
+    return StreamingResponse(
+        pieces,
+        media_type=MEDIA_TYPES[form],
+        headers={"Content-Disposition": f'attachment; filename="{name}"'},
     )
 
 

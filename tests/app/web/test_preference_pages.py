@@ -1,5 +1,6 @@
 """Preference sets on their pages: upload, report, save, read, contrast, delete."""
 
+import csv
 import gzip
 import io
 import json
@@ -253,6 +254,33 @@ def test_a_contrast_ranks_features_and_carries_them_to_a_run(client, scope, worl
     assert f'value="{card.content_hash}" selected' in form
     assert ">2</textarea>" in form
     assert client.get(f"{base}/contrast?contrast=999").status_code == 404
+
+
+def test_a_contrast_is_a_file_under_the_filters_of_its_page(client, scope, world):
+    base = stored(client, mixed_file(31))
+    assert client.get(f"{base}/contrast.csv").status_code == 404
+    with scope() as session:
+        card = preference_pages.get_card(session, int(base.rpartition("/")[2]))
+    contrast_id = publish_contrast(scope, world, card)
+    page = client.get(f"{base}/contrast?sort=effect_size&dir=asc").text
+    (link,) = re.findall(rf'href="({base}/contrast\.csv[^"]*)"', page)
+    answer = client.get(link.replace("&amp;", "&"))
+    name = f"contrast-{contrast_id}_{world.sae_id}.csv"
+    assert answer.headers["content-disposition"] == f'attachment; filename="{name}"'
+    found = list(csv.DictReader(io.StringIO(answer.text)))
+    params = {"sort": "effect_size", "descending": False, "limit": 200}
+    listed = client.get(f"/api/v1/contrasts/{contrast_id}/features", params=params).json()
+    assert [row["feature"] for row in found] == [
+        f"{world.model_id}/{world.sae_id}/{row['index']}" for row in listed["features"]
+    ]
+    for number in ("mean_chosen", "difference", "effect_size", "share_rejected"):
+        assert float(found[0][number]) == listed["features"][0][number]
+    assert found[0]["preference_hash"] == card.content_hash
+    lines = client.get(f"{base}/contrast.jsonl").text.splitlines()
+    assert [json.loads(line)["feature"][-2:] for line in lines[:2]] == ["/2", "/5"]
+    assert client.get(f"{base}/contrast.json?words=none").json() == []
+    assert client.get(f"{base}/contrast.csv?share=x").status_code == 422
+    assert client.get(f"{base}/contrast.csv?contrast=999").status_code == 404
 
 
 def test_no_other_address_names_a_set(client):

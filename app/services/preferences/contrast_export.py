@@ -1,0 +1,66 @@
+"""A contrast as a file: features of one of its SAEs, with every number of the page."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from app.services.features.export import ExportFormat, Row, write_rows
+from core.db.repositories import contrasts
+from core.db.session import SessionScope
+from core.domain.ids import FeatureId
+from core.domain.views_align import ContrastCard, ContrastQuery, ContrastRow
+
+_ROWS_A_PAGE = 500
+_NUMBERS = (
+    *("mean_chosen", "mean_rejected", "difference", "effect_size"),
+    *("share_chosen", "share_rejected", "density", "corpus_density"),
+)
+CONTRAST_COLUMNS = (
+    *("feature", "contrast_id", "preference_hash"),
+    *_NUMBERS,
+    *("label", "tags", "explanation", "peak_token_id"),
+)
+
+
+def contrast_export(
+    scope: SessionScope,
+    contrast: ContrastCard,
+    *,
+    sae_id: str,
+    query: ContrastQuery,
+    form: ExportFormat,
+) -> Iterator[bytes]:
+    """Every feature that the filters leave, in their order; the query's limit is ignored.
+
+    Raises (before the first piece):
+        NotFound: the SAE is not in the contrast.
+        Invalid: the place of the page is none.
+    """
+
+    def read(after: str | None) -> tuple[tuple[ContrastRow, ...], str | None]:
+        page = replace(query, after=after, limit=_ROWS_A_PAGE)
+        with scope() as session:
+            found = contrasts.list_rows(session, contrast.contrast_id, sae_id=sae_id, query=page)
+        return found.rows, found.next_after
+
+    def rows() -> Iterator[Row]:
+        found, after = first
+        while found:
+            yield from (_row(contrast, sae_id, row) for row in found)
+            found, after = read(after) if after is not None else ((), None)
+
+    first = read(query.after)
+    return write_rows(rows(), CONTRAST_COLUMNS, form)
+
+
+def _row(contrast: ContrastCard, sae_id: str, row: ContrastRow) -> Row:
+    feature = FeatureId(model_id=contrast.model_id, sae_id=sae_id, index=row.index)
+    return {
+        "feature": str(feature),
+        "contrast_id": contrast.contrast_id,
+        "preference_hash": contrast.preference_hash,
+        **{number: getattr(row, number) for number in _NUMBERS},
+        "label": row.label,
+        "tags": list(row.tags),
+        "explanation": row.explanation,
+        "peak_token_id": row.peak_token,
+    }
