@@ -14,6 +14,7 @@ from tests.support.builders import MODEL_ID, SAE_ID, publish_sample
 from tests.support.told_drifts import publish_drift
 from tests.support.told_runs import (
     fail_run,
+    finish_run,
     start_run,
     tell_steps,
     told_run,
@@ -93,6 +94,27 @@ def test_a_fine_tuning_run_has_no_preferences(client, told):
     assert "rewards/chosen" not in text
     assert "Held-out loss" in text
     assert "moved-most" not in text
+
+
+def test_a_finished_fine_tuning_leads_on_in_the_part_that_a_stream_renews(client, told, scope):
+    with scope() as session:
+        claim = start_run(session, told_sft())
+    link = f'href="/align/new?model=run:{claim.job_id}"'
+    assert link not in client.get(f"/align/{claim.job_id}").text
+    with scope() as session:
+        finish_run(session, claim, steps=3)
+    live = client.get(f"/align/{claim.job_id}/live?after=0").text
+    assert link in live
+    assert link in client.get(f"/align/{claim.job_id}").text
+
+
+def test_a_model_without_a_page_is_named_and_not_linked(client, told, scope):
+    with scope() as session:
+        claim = start_run(session, told_spec(model_id="of-elsewhere"))
+    text = client.get(f"/align/{claim.job_id}").text
+    assert "<dd>of-elsewhere</dd>" in text
+    assert 'href="/of-elsewhere"' not in text
+    assert f'href="/{MODEL_ID}"' in client.get(f"/align/{told['fpo']}").text
 
 
 def test_the_history_is_a_table_for_the_script(client, told):
