@@ -80,7 +80,7 @@ def contrast_form(params: QueryParams) -> ContrastForm:
     )
 
 
-def lines(rows: Sequence[ContrastRow], words: Vocabulary) -> tuple[ContrastLine, ...]:
+def lines(rows: Sequence[ContrastRow], words: Vocabulary | None) -> tuple[ContrastLine, ...]:
     """Rows with bars against the largest mean of all of them."""
     largest = max((max(row.mean_chosen, row.mean_rejected) for row in rows), default=0.0)
     scale = _BAR / largest if largest > 0 else 0.0
@@ -88,7 +88,7 @@ def lines(rows: Sequence[ContrastRow], words: Vocabulary) -> tuple[ContrastLine,
         ContrastLine(
             value=row,
             peak_label=None
-            if row.peak_token is None or row.peak_token < 0
+            if words is None or row.peak_token is None or row.peak_token < 0
             else tokens.token_label(words, row.peak_token),
             chosen_share=row.mean_chosen * scale,
             rejected_share=row.mean_rejected * scale,

@@ -224,8 +224,13 @@ class ContrastCard:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContrastList:
-    """One page of a contrast's features; a neighbour that is not there is None."""
+    """One page of a contrast's features; a neighbour that is not there is None.
 
+    Attributes:
+        features_of: id of the model under which they are explained, labelled and have their pages.
+    """
+
+    features_of: str
     rows: tuple[ContrastRow, ...]
     previous_after: str | None
     next_after: str | None

@@ -127,8 +127,13 @@ class DriftQuery:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DriftList:
-    """One page of a drift's features; a neighbour that is not there is None."""
+    """One page of a drift's features; a neighbour that is not there is None.
 
+    Attributes:
+        features_of: id of the model under which they are explained, labelled and have their pages.
+    """
+
+    features_of: str
     rows: tuple[DriftRow, ...]
     previous_after: str | None
     next_after: str | None
@@ -261,10 +266,15 @@ class AlignedContexts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FeatureDrift:
-    """One feature in one drift: the way from a feature to the runs that moved it."""
+    """One feature in one drift: the way from a feature to the runs that moved it.
+
+    Attributes:
+        model_id: what the run started from.
+    """
 
     drift_id: int
     run_job_id: int | None
+    model_id: str
     aligned_id: str
     method: str
     finished_at: datetime

@@ -56,7 +56,9 @@ def make_world(scope: SessionScope, folder: Path) -> World:
     return world
 
 
-def publish_contrast(scope: SessionScope, world: World, card: PreferenceSetCard) -> int:
+def publish_contrast(
+    scope: SessionScope, world: World, card: PreferenceSetCard, *, model_id: str = ""
+) -> int:
     """A contrast of a set: feature 2 is much stronger on chosen answers, 5 on rejected ones."""
     rng = np.random.default_rng(0)
     chosen, rejected = rng.random(N_FEATURES), rng.random(N_FEATURES)
@@ -78,8 +80,8 @@ def publish_contrast(scope: SessionScope, world: World, card: PreferenceSetCard)
         return contrasts.publish(
             session,
             job_id=None,
-            identity=f"contrast-{card.content_hash}",
-            model_id=world.model_id,
+            identity=f"contrast-{card.content_hash}{model_id}",
+            model_id=model_id or world.model_id,
             model_revision="launch-1",
             preference_name=card.name,
             preference_hash=card.content_hash,

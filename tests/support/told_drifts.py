@@ -31,15 +31,16 @@ def publish_drift(
     n_features: int = 24,
     samples: bool = True,
     job_id: int | None = None,
+    model_id: str = MODEL_ID,
 ) -> int:
     """A drift of the sample's SAE; feature 0 moved up on chosen answers and down on rejected."""
     return drifts.publish(
         session,
         job_id=job_id,
         run_job_id=run_job_id,
-        identity=f"{run_job_id}-{harvest_id}-{method}-{samples}",
+        identity=f"{model_id}-{run_job_id}-{harvest_id}-{method}-{samples}",
         about={
-            "model_id": MODEL_ID,
+            "model_id": model_id,
             "aligned_id": f"{MODEL_ID}-{method}",
             "base_revision": "weights-1",
             "aligned_revision": "weights-2",

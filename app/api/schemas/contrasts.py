@@ -95,6 +95,10 @@ class ContrastFeatureBody(Schema):
 class ContrastFeatureList(Schema):
     """One page of a contrast's features."""
 
+    features_of: str = Field(
+        description="Id of the model under which they are explained, labelled and have pages.",
+        examples=["smollm2-135m-instruct"],
+    )
     features: list[ContrastFeatureBody] = Field(description="In the order asked for.")
     n_matching: int = Field(description="Features that match, on all pages.", examples=[1_904])
     previous_after: str | None = Field(
@@ -109,6 +113,7 @@ class ContrastFeatureList(Schema):
     def of(cls, found: ContrastList) -> Self:
         """The body of a page."""
         return cls(
+            features_of=found.features_of,
             features=[ContrastFeatureBody.model_validate(row) for row in found.rows],
             n_matching=found.n_matching,
             previous_after=found.previous_after,

@@ -114,6 +114,10 @@ class DriftRowBody(Schema):
 class DriftListBody(Schema):
     """One page of a drift's features."""
 
+    features_of: str = Field(
+        description="Id of the model under which they are explained, labelled and have pages.",
+        examples=["smollm2-135m-instruct"],
+    )
     features: list[DriftRowBody] = Field(description="In the order asked for.")
     n_matching: int = Field(description="Features that match, on all pages.", examples=[3_870])
     previous_after: str | None = Field(
@@ -128,6 +132,7 @@ class DriftListBody(Schema):
     def of(cls, found: DriftList) -> Self:
         """The body of a page."""
         return cls(
+            features_of=found.features_of,
             features=[DriftRowBody.model_validate(row) for row in found.rows],
             n_matching=found.n_matching,
             previous_after=found.previous_after,
@@ -170,6 +175,9 @@ class FeatureDriftBody(Schema):
 
     drift_id: int = Field(description="Number of the drift.", examples=[1])
     run_job_id: int | None = Field(description="The run; null if it is gone.", examples=[11])
+    model_id: str = Field(
+        description="Id of the model that the run started from.", examples=["smollm2-135m-instruct"]
+    )
     aligned_id: str = Field(
         description="Id of the aligned model.", examples=["smollm2-135m-instruct-direct"]
     )

@@ -69,6 +69,10 @@ class Offers:
         """The model of a key; None for any other text."""
         return next((model for model in self.models if model.key == key), None)
 
+    def key_of(self, model_id: str) -> str:
+        """The key of the first model that is offered under an id; empty without one."""
+        return next((model.key for model in self.models if model.model_id == model_id), "")
+
     def sae(self, key: str) -> OfferedSae | None:
         """The SAE of a key; None for any other text."""
         return next((sae for sae in self.saes if sae.key == key), None)

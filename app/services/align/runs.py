@@ -12,7 +12,7 @@ from pydantic import Field, JsonValue, TypeAdapter
 from app.services.features import catalog
 from app.services.jobs import jobs
 from app.services.jobs.metric_history import MOST_POINTS, MetricTable, make_table
-from core.db.repositories import job_numbers
+from core.db.repositories import homes, job_numbers
 from core.db.session import Session, SessionScope
 from core.domain.alignment import AlignSpec, SftSpec
 from core.domain.job import EventKind, JobCard, JobPage, JobSlice
@@ -208,16 +208,28 @@ def history(
     return make_table((event.payload for event in events), most=most)
 
 
+def feature_homes(session: Session, run: RunCard) -> dict[str, str]:
+    """By SAE that a run watches: the model under which its features are known and have pages.
+
+    That is another one where the run started from the result of a run before it.
+    """
+    if not isinstance(run.spec, AlignSpec):
+        return {}
+    saes = {entry.sae_id: entry.source for entry in run.spec.constraint}
+    return homes.homes_by_source(session, model_id=run.spec.model_id, saes=saes)
+
+
 def moved_features(session: Session, run: RunCard) -> MovedFeatures | None:
     """The features that moved most by the newest evaluation; None before it."""
     found = job_numbers.item_result(session, run.job_id, "moved")
     if found is None:
         return None
     told = _MOVED.validate_python(found)
+    known_as = feature_homes(session, run)
     known = {
         sae_id: catalog.known_of(
             session,
-            model_id=run.spec.model_id,
+            model_id=known_as.get(sae_id, run.spec.model_id),
             sae_id=sae_id,
             indices=[row.feature for row in told.features if row.sae_id == sae_id],
         )

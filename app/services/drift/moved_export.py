@@ -7,7 +7,7 @@ from app.services.drift import run_drifts
 from app.services.features.export import ExportFormat, Row, write_rows
 from core.db.session import SessionScope
 from core.domain.ids import FeatureId
-from core.domain.views_drift import DriftCard, DriftQuery, DriftRow, PlaceDrift
+from core.domain.views_drift import DriftCard, DriftList, DriftQuery, DriftRow, PlaceDrift
 
 _ROWS_A_PAGE = 500
 _PLACES = ("chosen", "rejected", "corpus")
@@ -32,24 +32,24 @@ def moved_export(
         Invalid: the place of the page is none.
     """
 
-    def read(after: str | None) -> tuple[tuple[DriftRow, ...], str | None]:
+    def read(after: str | None) -> DriftList:
         page = replace(query, after=after, limit=_ROWS_A_PAGE)
         with scope() as session:
-            found = run_drifts.moved_rows(session, drift, sae_id=sae_id, query=page)
-        return found.rows, found.next_after
+            return run_drifts.moved_rows(session, drift, sae_id=sae_id, query=page)
 
     def rows() -> Iterator[Row]:
-        found, after = first
+        found: DriftList | None = first
         while found:
-            yield from (_row(drift, sae_id, row) for row in found)
-            found, after = read(after) if after is not None else ((), None)
+            for row in found.rows:
+                feature = FeatureId(model_id=found.features_of, sae_id=sae_id, index=row.index)
+                yield _row(drift, feature, row)
+            found = read(found.next_after) if found.next_after is not None else None
 
     first = read(query.after)
     return write_rows(rows(), MOVED_COLUMNS, form)
 
 
-def _row(drift: DriftCard, sae_id: str, row: DriftRow) -> Row:
-    feature = FeatureId(model_id=drift.model_id, sae_id=sae_id, index=row.index)
+def _row(drift: DriftCard, feature: FeatureId, row: DriftRow) -> Row:
     return {
         "feature": str(feature),
         "run_job_id": drift.run_job_id,

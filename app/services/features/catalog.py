@@ -103,6 +103,14 @@ def vocabulary(session: Session, *, model_id: str, revision: str | None = None) 
     )
 
 
+def known_vocabulary(session: Session, *, model_id: str) -> Vocabulary | None:
+    """The same for a model that may never have been harvested; None then."""
+    try:
+        return vocabulary(session, model_id=model_id)
+    except NotFound:
+        return None
+
+
 def page_vocabulary(session: Session, page: FeaturePage) -> Vocabulary:
     """The vocabulary of the model revision that a feature's page is of."""
     return vocabulary(session, model_id=page.model_id, revision=page.harvest.model_revision)

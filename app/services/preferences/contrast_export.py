@@ -7,7 +7,7 @@ from app.services.features.export import ExportFormat, Row, write_rows
 from core.db.repositories import contrasts
 from core.db.session import SessionScope
 from core.domain.ids import FeatureId
-from core.domain.views_align import ContrastCard, ContrastQuery, ContrastRow
+from core.domain.views_align import ContrastCard, ContrastList, ContrastQuery, ContrastRow
 
 _ROWS_A_PAGE = 500
 _NUMBERS = (
@@ -36,24 +36,24 @@ def contrast_export(
         Invalid: the place of the page is none.
     """
 
-    def read(after: str | None) -> tuple[tuple[ContrastRow, ...], str | None]:
+    def read(after: str | None) -> ContrastList:
         page = replace(query, after=after, limit=_ROWS_A_PAGE)
         with scope() as session:
-            found = contrasts.list_rows(session, contrast.contrast_id, sae_id=sae_id, query=page)
-        return found.rows, found.next_after
+            return contrasts.list_rows(session, contrast.contrast_id, sae_id=sae_id, query=page)
 
     def rows() -> Iterator[Row]:
-        found, after = first
+        found: ContrastList | None = first
         while found:
-            yield from (_row(contrast, sae_id, row) for row in found)
-            found, after = read(after) if after is not None else ((), None)
+            for row in found.rows:
+                feature = FeatureId(model_id=found.features_of, sae_id=sae_id, index=row.index)
+                yield _row(contrast, feature, row)
+            found = read(found.next_after) if found.next_after is not None else None
 
     first = read(query.after)
     return write_rows(rows(), CONTRAST_COLUMNS, form)
 
 
-def _row(contrast: ContrastCard, sae_id: str, row: ContrastRow) -> Row:
-    feature = FeatureId(model_id=contrast.model_id, sae_id=sae_id, index=row.index)
+def _row(contrast: ContrastCard, feature: FeatureId, row: ContrastRow) -> Row:
     return {
         "feature": str(feature),
         "contrast_id": contrast.contrast_id,

@@ -91,7 +91,8 @@ def show(request: Request, session: SessionDep, resources: ResourcesDep, job_id:
         page=page,
         plots=run_plots.run_plots(run, table),
         tensorboard=resources.data_dir.absolute() / "jobs" / str(job_id) / "tensorboard",
-        known_saes=known_saes(session, run),
+        known_model=any(m.model_id == run.spec.model_id for m in catalog.list_models(session)),
+        feature_pages=feature_pages(session, run),
         **_state(session, run),
     )
 
@@ -127,7 +128,7 @@ def run_messages(session: Session, look: Look, here: Here) -> list[ServerSentEve
             "here": here,
             "page": look.page,
             "lines": sse.log_lines(look),
-            "known_saes": known_saes(session, run),
+            "feature_pages": feature_pages(session, run),
             **_state(session, run),
         },
     )
@@ -165,10 +166,17 @@ def resume(request: Request, session: SessionDep, job_id: JobId) -> Response:
     return render.redirect(request, f"/align/{job_id}")
 
 
-def known_saes(session: Session, run: RunCard) -> frozenset[str]:
-    """SAEs of the run's model whose features have pages."""
-    models = [m for m in catalog.list_models(session) if m.model_id == run.spec.model_id]
-    return frozenset(s.sae_id for m in models for s in m.saes if s.harvest is not None)
+def feature_pages(session: Session, run: RunCard) -> dict[str, str]:
+    """By SAE whose features have pages: the model under which they have them."""
+    pages = {
+        (model.model_id, sae.sae_id)
+        for model in catalog.list_models(session)
+        for sae in model.saes
+        if sae.harvest is not None
+    }
+    own = {sae_id: model_id for model_id, sae_id in pages if model_id == run.spec.model_id}
+    watched = align_runs.feature_homes(session, run)
+    return own | {s: model_id for s, model_id in watched.items() if (model_id, s) in pages}
 
 
 def _state(session: Session, run: RunCard) -> dict[str, Any]:
@@ -183,10 +191,10 @@ def _state(session: Session, run: RunCard) -> dict[str, Any]:
 
 
 def vocabulary_of(session: Session, run: RunCard) -> Vocabulary | None:
-    """The words of a run's model; None where it was never harvested."""
-    if not any(m.model_id == run.spec.model_id for m in catalog.list_models(session)):
-        return None
-    return catalog.vocabulary(session, model_id=run.spec.model_id)
+    """The words of a run's model, or of the model that its features are of; None without any."""
+    ids = dict.fromkeys((run.spec.model_id, *align_runs.feature_homes(session, run).values()))
+    found = (catalog.known_vocabulary(session, model_id=model_id) for model_id in ids)
+    return next((words for words in found if words is not None), None)
 
 
 def _moved_bars(moved: MovedFeatures | None) -> tuple[float, int]:

@@ -12,7 +12,7 @@ from app.services.drift import moved_export, run_drifts
 from app.services.features.export import MEDIA_TYPES, ExportFormat
 from app.web import moved_form, render
 from app.web.i18n import gettext
-from app.web.routes.align import SECTION, known_saes, vocabulary_of
+from app.web.routes.align import SECTION, feature_pages, vocabulary_of
 from app.web.routes.jobs import JobId, PostedDep
 from app.web.sample_rows import shown_samples
 from core.db.session import Session
@@ -117,7 +117,7 @@ def _rows(
         "form": form,
         "listed": listed,
         "largest": moved_form.largest_change(listed.rows) if listed else 0.0,
-        "known_saes": known_saes(session, run),
+        "feature_pages": feature_pages(session, run),
         "vocabulary": vocabulary_of(session, run),
         "treatment_word": moved_form.treatment_word,
     }

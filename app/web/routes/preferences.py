@@ -261,7 +261,7 @@ def contrast(request: Request, session: SessionDep, set_id: SetDep) -> Response:
     )
     shown: tuple[contrast_rows.ContrastLine, ...] = ()
     if seen.contrast is not None and seen.found is not None:
-        words = catalog.vocabulary(session, model_id=seen.contrast.model_id)
+        words = catalog.known_vocabulary(session, model_id=seen.found.features_of)
         shown = contrast_rows.lines(seen.found.rows, words)
     return render.page(
         request,
@@ -276,7 +276,9 @@ def contrast(request: Request, session: SessionDep, set_id: SetDep) -> Response:
         rows=shown,
         form=form,
         data_key=preference_pages.DEMO if card.set_id is None else card.content_hash,
-        model_key=f"model:{seen.contrast.model_id}" if seen.contrast else "",
+        model_key=align_offers.list_offers(session).key_of(seen.contrast.model_id)
+        if seen.contrast
+        else "",
     )
 
 

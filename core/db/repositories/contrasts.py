@@ -14,6 +14,7 @@ from core.db.copy import copy_rows
 from core.db.models.alignment import Contrast, ContrastFeature, ContrastPart
 from core.db.repositories import keyset
 from core.db.repositories.explained import known_of, said_as_asked
+from core.db.repositories.homes import home_of
 from core.domain.align_results import ContrastSaeResult
 from core.domain.views_align import (
     ContrastCard,
@@ -118,16 +119,17 @@ def list_rows(
         NotFound: no such contrast, or the SAE is not in it.
         Invalid: the limit or the place of the page is none.
     """
-    part, model_id = _part(session, contrast_id, sae_id)
+    part, home = _part(session, contrast_id, sae_id)
     page = keyset.read_page(
         session,
         _ROW,
-        condition=_matching(part, model_id, query),
+        condition=_matching(part, home, query),
         key=_sort_key(query.sort),
         query=query,
     )
     return ContrastList(
-        rows=_rows(session, part, model_id, page.rows),
+        features_of=home,
+        rows=_rows(session, part, home, page.rows),
         previous_after=page.previous_after,
         next_after=page.next_after,
         n_matching=page.n_matching,
@@ -156,6 +158,7 @@ def _publish_sae(session: Session, contrast_id: int, sae: ContrastSaeResult) -> 
 
 
 def _part(session: Session, contrast_id: int, sae_id: str) -> tuple[ContrastPart, str]:
+    """One SAE of a contrast, and the model under which its features are known."""
     query = (
         select(ContrastPart, Contrast.model_id)
         .join(Contrast, Contrast.id == ContrastPart.contrast_id)
@@ -166,10 +169,12 @@ def _part(session: Session, contrast_id: int, sae_id: str) -> tuple[ContrastPart
         card = get_contrast(session, contrast_id)
         known = ", ".join(sae.sae_id for sae in card.saes)
         raise NotFound(f"Contrast {contrast_id} does not hold {sae_id}.", hint=f"It holds {known}.")
-    return row[0], row[1]
+    part, model_id = row
+    home = home_of(session, model_id=model_id, sae_id=sae_id, revision=part.revision)
+    return part, home
 
 
-def _matching(part: ContrastPart, model_id: str, query: ContrastQuery) -> list[ColumnElement[bool]]:
+def _matching(part: ContrastPart, home: str, query: ContrastQuery) -> list[ColumnElement[bool]]:
     found: list[ColumnElement[bool]] = [_ROW.contrast_sae_id == part.id]
     if query.min_density is not None:
         found.append(_ROW.density >= query.min_density)
@@ -179,7 +184,7 @@ def _matching(part: ContrastPart, model_id: str, query: ContrastQuery) -> list[C
         found.append(func.greatest(_ROW.share_chosen, _ROW.share_rejected) >= query.min_share)
     asked = said_as_asked(
         query,
-        model_id=model_id,
+        model_id=home,
         sae_id=part.sae_id,
         index=_index(),
         explained=query.explained,
@@ -207,11 +212,11 @@ def _index() -> ColumnElement[int]:
 
 
 def _rows(
-    session: Session, part: ContrastPart, model_id: str, rows: Sequence[ContrastFeature]
+    session: Session, part: ContrastPart, home: str, rows: Sequence[ContrastFeature]
 ) -> tuple[ContrastRow, ...]:
     known = known_of(
         session,
-        model_id=model_id,
+        model_id=home,
         sae_id=part.sae_id,
         revision=part.revision,
         indices=[row.index for row in rows],

@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, func, select
+from sqlalchemy import ColumnElement, and_, exists, func, or_, select
 from sqlalchemy.orm import Session
 
 from core.db.models.alignment import Drift, DriftEvidence, DriftFeature, DriftPart
+from core.db.models.catalog import Sae
 from core.db.models.feature import FeatureEvidence
 from core.db.models.harvest import HarvestSae
 from core.db.packing.rows import join_rows, unpack_random, unpack_rows
@@ -14,6 +15,7 @@ from core.db.repositories import keyset
 from core.db.repositories.drifts import get_drift
 from core.db.repositories.evidence import random_contexts, read_contexts
 from core.db.repositories.explained import NOTHING, Known, known_of, said_as_asked
+from core.db.repositories.homes import home_of
 from core.domain.activation import ContextActivations, ContextRows
 from core.domain.ids import FeatureId
 from core.domain.views_drift import (
@@ -42,16 +44,17 @@ def list_rows(session: Session, drift_id: int, *, sae_id: str, query: DriftQuery
         NotFound: no such drift, or the SAE is not in it.
         Invalid: the limit or the place of the page is none.
     """
-    part, model_id = _part(session, drift_id, sae_id)
+    part, home = _part(session, drift_id, sae_id)
     page = keyset.read_page(
         session,
         _ROW,
-        condition=_matching(part, model_id, query),
+        condition=_matching(part, home, query),
         key=_sort_key(query.sort),
         query=query,
     )
     return DriftList(
-        rows=_rows(session, part, model_id, page.rows),
+        features_of=home,
+        rows=_rows(session, part, home, page.rows),
         previous_after=page.previous_after,
         next_after=page.next_after,
         n_matching=page.n_matching,
@@ -64,13 +67,13 @@ def get_row(session: Session, drift_id: int, *, sae_id: str, index: int) -> Drif
     Raises:
         NotFound: no such drift, or the SAE or the feature is not in it.
     """
-    part, model_id = _part(session, drift_id, sae_id)
+    part, home = _part(session, drift_id, sae_id)
     row = session.get(_ROW, (part.id, index)) if 0 <= index < 2**31 else None
     if row is None:
         raise NotFound(
             f"{sae_id} has no feature {index}.", hint=f"Its features are 0 to {part.d_sae - 1}."
         )
-    return _rows(session, part, model_id, [row])[0]
+    return _rows(session, part, home, [row])[0]
 
 
 def of_feature(session: Session, feature: FeatureId) -> tuple[FeatureDrift, ...]:
@@ -79,17 +82,14 @@ def of_feature(session: Session, feature: FeatureId) -> tuple[FeatureDrift, ...]
         select(Drift, DriftPart, _ROW)
         .join(DriftPart, DriftPart.drift_id == Drift.id)
         .join(_ROW, _ROW.drift_sae_id == DriftPart.id)
-        .where(
-            Drift.model_id == feature.model_id,
-            DriftPart.sae_id == feature.sae_id,
-            _ROW.index == feature.index,
-        )
+        .where(DriftPart.sae_id == feature.sae_id, _ROW.index == feature.index, _is_of(feature))
         .order_by(Drift.id.desc())
     )
     return tuple(
         FeatureDrift(
             drift_id=drift.id,
             run_job_id=drift.run_job_id,
+            model_id=drift.model_id,
             aligned_id=drift.aligned_id,
             method=drift.method,
             finished_at=drift.finished_at,
@@ -132,6 +132,14 @@ def aligned_contexts(
     )
 
 
+def _is_of(feature: FeatureId) -> ColumnElement[bool]:
+    """The condition that a drift is of the feature's model, or reads its SAE where it has none."""
+    of_model = (Sae.model_id == feature.model_id, Sae.sae_id == feature.sae_id)
+    has_own = exists().where(Sae.model_id == Drift.model_id, Sae.sae_id == DriftPart.sae_id)
+    same_weights = DriftPart.revision.in_(select(Sae.revision).where(*of_model))
+    return or_(Drift.model_id == feature.model_id, and_(same_weights, ~has_own))
+
+
 def _evidence(session: Session, part: DriftPart, index: int) -> Any:
     query = (
         select(
@@ -169,6 +177,7 @@ def _same(
 
 
 def _part(session: Session, drift_id: int, sae_id: str) -> tuple[DriftPart, str]:
+    """One SAE of a drift, and the model under which its features are known."""
     query = (
         select(DriftPart, Drift.model_id)
         .join(Drift, Drift.id == DriftPart.drift_id)
@@ -181,10 +190,12 @@ def _part(session: Session, drift_id: int, sae_id: str) -> tuple[DriftPart, str]
             f"Drift {drift_id} did not read {sae_id}.",
             hint=f"It read {known}." if known else "It read no SAE.",
         )
-    return row[0], row[1]
+    part, model_id = row
+    home = home_of(session, model_id=model_id, sae_id=sae_id, revision=part.revision)
+    return part, home
 
 
-def _matching(part: DriftPart, model_id: str, query: DriftQuery) -> list[ColumnElement[bool]]:
+def _matching(part: DriftPart, home: str, query: DriftQuery) -> list[ColumnElement[bool]]:
     found: list[ColumnElement[bool]] = [_ROW.drift_sae_id == part.id, _ROW.density > 0]
     if query.min_density is not None:
         found.append(_ROW.density >= query.min_density)
@@ -192,7 +203,7 @@ def _matching(part: DriftPart, model_id: str, query: DriftQuery) -> list[ColumnE
         found.append(_ROW.treatment == query.treatment.value)
     asked = said_as_asked(
         query,
-        model_id=model_id,
+        model_id=home,
         sae_id=part.sae_id,
         index=_index(),
         explained=query.explained,
@@ -225,11 +236,11 @@ def _index() -> ColumnElement[int]:
 
 
 def _rows(
-    session: Session, part: DriftPart, model_id: str, rows: Sequence[DriftFeature]
+    session: Session, part: DriftPart, home: str, rows: Sequence[DriftFeature]
 ) -> tuple[DriftRow, ...]:
     known = known_of(
         session,
-        model_id=model_id,
+        model_id=home,
         sae_id=part.sae_id,
         revision=part.revision,
         indices=[row.index for row in rows],

@@ -256,6 +256,20 @@ def test_a_contrast_ranks_features_and_carries_them_to_a_run(client, scope, worl
     assert client.get(f"{base}/contrast?contrast=999").status_code == 404
 
 
+def test_a_contrast_of_a_tuned_model_shows_the_features_of_the_sae(client, scope, world):
+    base = stored(client, mixed_file(33))
+    with scope() as session:
+        card = preference_pages.get_card(session, int(base.rpartition("/")[2]))
+    publish_contrast(scope, world, card, model_id="tuned-by-us")
+    page = client.get(f"{base}/contrast")
+    assert page.status_code == 200
+    place = f"{world.model_id}/{world.sae_id}"
+    assert re.findall(rf'href="/{place}/(\d+)"', page.text)[:2] == ["2", "5"]
+    assert 'href="/tuned-by-us' not in page.text
+    lines = client.get(f"{base}/contrast.jsonl").text.splitlines()
+    assert json.loads(lines[0])["feature"] == f"{place}/2"
+
+
 def test_a_contrast_is_a_file_under_the_filters_of_its_page(client, scope, world):
     base = stored(client, mixed_file(31))
     assert client.get(f"{base}/contrast.csv").status_code == 404
