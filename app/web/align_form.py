@@ -121,10 +121,14 @@ class AlignForm:
         return align_text.differences(before, self.values(offers))
 
     def starting_from(self, model: OfferedModel) -> "AlignForm":
-        """The form with a known model to start from, and an id for the result if it has none."""
+        """The form with a known model to start from, and an id for the result if it has none.
+
+        What a preset calls the result of another model counts as none.
+        """
         texts = {"start": model.key, "model_id": model.model_id}
         result = "aligned_id" if self.kind == "align" else "tuned_id"
-        if not self.text(result) or self.text(result) == model.model_id:
+        of_preset = self.text("model_id") != model.model_id and self.filled.get(result)
+        if self.text(result) in {"", model.model_id, of_preset}:
             ending = "-aligned" if self.kind == "align" else "-tuned"
             texts[result] = model.model_id[: 80 - len(ending)] + ending
         return self.with_text(texts)

@@ -1,13 +1,16 @@
 """The launch form loses nothing: any settings come back from it as they were."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.services.align.launch import check_settings
-from app.services.align.offers import Offers
+from app.services.align.offers import OfferedModel, Offers
 from app.services.problems import FieldsInvalid
 from app.web import align_features, align_form
+from core.domain.align_preset import load_align_preset
 from core.domain.alignment import (
     AlignSpec,
     ConstraintSae,
@@ -182,3 +185,16 @@ def test_a_feature_that_leaves_a_list_leaves_its_tag():
     assert left.features == (3,)
     assert align_features.sources(typed | {f"{at}.held": "9"}, 0) == ()
     assert align_features.sources(typed | {f"{at}.from_tags": "{broken"}, 0) == ()
+
+
+def test_a_preset_names_no_result_of_another_model():
+    spec = load_align_preset("demo")
+    assert isinstance(spec, AlignSpec)
+    form = align_form.from_spec(spec, NOTHING, preset="demo")
+    source = ModelSource(kind=ModelKind.FOLDER, location="/jobs/7/model")
+    tuned = OfferedModel(key="run:7", model_id="smol-sft", source=source)
+    assert form.starting_from(tuned).text("aligned_id") == "smol-sft-aligned"
+    same = replace(tuned, model_id=spec.model_id)
+    assert form.starting_from(same).text("aligned_id") == spec.aligned_id
+    mine = form.with_text({"aligned_id": "mine"})
+    assert mine.starting_from(tuned).text("aligned_id") == "mine"
