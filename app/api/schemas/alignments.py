@@ -4,7 +4,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import Field, JsonValue
 
-from app.api.schemas.base import Schema
+from app.api.schemas.base import Request, Schema
 from app.api.schemas.jobs import JobBody
 from app.services.align.checks.values import Concern, LaunchReport, Outcome
 from app.services.align.constraints import Choice
@@ -97,7 +97,7 @@ class RunDetailBody(Schema):
         )
 
 
-class SubmitRequest(Schema):
+class SubmitRequest(Request):
     """A run by its settings, or by a preset with changes."""
 
     spec: dict[str, Any] | None = Field(
@@ -222,7 +222,7 @@ class ComparisonBody(Schema):
         )
 
 
-class ConstrainRequest(Schema):
+class ConstrainRequest(Request):
     """Chosen features of one SAE, to be held or freed."""
 
     model_id: str = Field(description="The model.", examples=["smollm2-135m-instruct"])

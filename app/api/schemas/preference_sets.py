@@ -5,7 +5,7 @@ from typing import Self
 
 from pydantic import Field
 
-from app.api.schemas.base import Schema
+from app.api.schemas.base import Request, Schema
 from core.domain.alignment import HubPreferences
 from core.domain.preference import RejectReason, Role, Split
 from core.domain.views_align import NumberedPair, PairList, PreferenceSetCard, RejectedList
@@ -67,7 +67,7 @@ class UploadedBody(Schema):
     )
 
 
-class RenameRequest(Schema):
+class RenameRequest(Request):
     """A new name."""
 
     name: str = Field(
@@ -75,7 +75,7 @@ class RenameRequest(Schema):
     )
 
 
-class FetchRequest(Schema):
+class FetchRequest(Request):
     """A dataset whose pairs are to be stored."""
 
     data: HubPreferences = Field(

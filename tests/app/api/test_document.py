@@ -46,6 +46,20 @@ def test_every_operation_has_a_name_of_its_own():
     assert len(set(names)) == len(names)
 
 
+def named_in(part):
+    """Names of the schemas that a part of the document refers to, and that they refer to."""
+    text = json.dumps(part)
+    direct = {name for name in SCHEMAS if f'"#/components/schemas/{name}"' in text}
+    return direct.union(*(named_in(SCHEMAS[name]) for name in direct))
+
+
+def test_no_body_has_fields_that_are_silently_left_out():
+    bodies = [part["requestBody"] for part in OPERATIONS.values() if "requestBody" in part]
+    sent = {name for name in named_in(bodies) if SCHEMAS[name].get("type") == "object"}
+    assert "EndpointSettings" in sent
+    assert [n for n in sorted(sent) if SCHEMAS[n].get("additionalProperties") is not False] == []
+
+
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_an_operation_is_described_with_its_errors_and_an_example(name):
     operation = OPERATIONS[name]

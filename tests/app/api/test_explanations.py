@@ -148,7 +148,7 @@ def test_a_preview_shows_exactly_what_is_then_sent(client, endpoint, server):
     live = client.post(f"{of(0)}/explain", json={"explainer": ask["explainer"]})
     assert live.status_code == 200
     sent = [b for b in server.log.bodies[before:] if "messages" in b]
-    assert sent[0]["messages"] == shown["messages"]
+    assert shown["messages"] in [body["messages"] for body in sent]  # a probe may come first
     assert len(shown["context_indices"]) == 5
 
 
