@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from app.services.drift import run_drifts
 from app.services.features.export import ExportFormat, Row, write_rows
+from app.services.features.paged import every_page
 from core.db.session import SessionScope
 from core.domain.ids import FeatureId
 from core.domain.views_drift import DriftCard, DriftList, DriftQuery, DriftRow, PlaceDrift
@@ -38,12 +39,10 @@ def moved_export(
             return run_drifts.moved_rows(session, drift, sae_id=sae_id, query=page)
 
     def rows() -> Iterator[Row]:
-        found: DriftList | None = first
-        while found:
+        for found in every_page(first, read):
             for row in found.rows:
                 feature = FeatureId(model_id=found.features_of, sae_id=sae_id, index=row.index)
                 yield _row(drift, feature, row)
-            found = read(found.next_after) if found.next_after is not None else None
 
     first = read(query.after)
     return write_rows(rows(), MOVED_COLUMNS, form)

@@ -7,11 +7,12 @@ reader never holds a database connection.
 import csv
 import io
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from app.services.features import catalog, features
+from app.services.features.paged import every_page
 from core.db.repositories import labels
 from core.db.session import Session, SessionScope
 from core.domain.activation import ContextActivations
@@ -23,6 +24,12 @@ _BLOCK_BYTES = 65_536
 
 Row = Mapping[str, object]
 _Exported = tuple[FeatureCard, dict[str, object]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Page:
+    exported: tuple[_Exported, ...]
+    next_after: str | None
 
 
 class ExportFormat(StrEnum):
@@ -92,19 +99,21 @@ def list_export(
         revision = harvest.model_revision if harvest else None
         words = catalog.vocabulary(session, model_id=model_id, revision=revision)
 
-    def read(after: str | None) -> tuple[tuple[_Exported, ...], str | None]:
+    def read(after: str | None) -> _Page:
         page = replace(query, after=after, limit=_ROWS_A_PAGE)
         with scope() as session:
             found = features.list_features(
                 session, model_id=model_id, sae_id=sae_id, harvest_id=chosen, query=page
             )
             said = tuple(_said(session, model_id, sae_id, found.cards))
-        return tuple(zip(found.cards, said, strict=True)), found.next_after
+        exported = tuple(zip(found.cards, said, strict=True))
+        return _Page(exported=exported, next_after=found.next_after)
 
     first = read(query.after)
     rows = (
         _list_row(FeatureId(model_id=model_id, sae_id=sae_id, index=0), chosen, card, words) | said
-        for card, said in _pages(first, read)
+        for page in every_page(first, read)
+        for card, said in page.exported
     )
     return write_rows(rows, LIST_COLUMNS, form)
 
@@ -163,17 +172,6 @@ def in_blocks(pieces: Iterable[bytes]) -> Iterator[bytes]:
             block.clear()
     if block:
         yield bytes(block)
-
-
-def _pages(
-    first: tuple[tuple[_Exported, ...], str | None],
-    read: Callable[[str | None], tuple[tuple[_Exported, ...], str | None]],
-) -> Iterator[_Exported]:
-    cards, after = first
-    yield from cards
-    while after is not None:
-        cards, after = read(after)
-        yield from cards
 
 
 def _said(

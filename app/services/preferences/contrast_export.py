@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from app.services.features.export import ExportFormat, Row, write_rows
+from app.services.features.paged import every_page
 from core.db.repositories import contrasts
 from core.db.session import SessionScope
 from core.domain.ids import FeatureId
@@ -42,12 +43,10 @@ def contrast_export(
             return contrasts.list_rows(session, contrast.contrast_id, sae_id=sae_id, query=page)
 
     def rows() -> Iterator[Row]:
-        found: ContrastList | None = first
-        while found:
+        for found in every_page(first, read):
             for row in found.rows:
                 feature = FeatureId(model_id=found.features_of, sae_id=sae_id, index=row.index)
                 yield _row(contrast, feature, row)
-            found = read(found.next_after) if found.next_after is not None else None
 
     first = read(query.after)
     return write_rows(rows(), CONTRAST_COLUMNS, form)
