@@ -161,9 +161,10 @@ def test_runner_worker_and_web_are_killed_and_the_run_goes_on(
         return len(told(session_scope, job_id))
 
     with web_process(database_url, tmp_path) as (web, address):
+        # Before there is a worker: the run would be over before a slow machine's web process is up.
+        wait_for(lambda: answers(f"{address}/{job_id}"), what="the web process")
         with worker_process(database_url, tmp_path, runner="worker.runner") as worker:
             wait_for(lambda: steps() > rng.randint(1, 6), what="the first steps")
-            wait_for(lambda: answers(f"{address}/{job_id}"), what="the web process")
             for runner in psutil.Process(worker.process.pid).children():
                 runner.kill()
             web.kill()
