@@ -127,8 +127,10 @@ class AlignForm:
         """
         texts = {"start": model.key, "model_id": model.model_id}
         result = "aligned_id" if self.kind == "align" else "tuned_id"
-        of_preset = self.text("model_id") != model.model_id and self.filled.get(result)
-        if self.text(result) in {"", model.model_id, of_preset}:
+        unnamed = {"", model.model_id}
+        if self.text("model_id") != model.model_id:
+            unnamed.add(self.filled.get(result, ""))
+        if self.text(result) in unnamed:
             ending = "-aligned" if self.kind == "align" else "-tuned"
             texts[result] = model.model_id[: 80 - len(ending)] + ending
         return self.with_text(texts)

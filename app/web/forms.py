@@ -1,6 +1,6 @@
 """Addresses and forms to values: the URL is the state of every page."""
 
-from collections.abc import Container
+from collections.abc import Collection, Container
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated
@@ -79,6 +79,16 @@ class ContextOptions:
     def wanted(self) -> Band | None:
         """The band, or None for all but RANDOM."""
         return BANDS[self.band]
+
+
+def check_filters(problems: Collection[FieldProblem]) -> None:
+    """Refuse a list whose filters are not what they should be.
+
+    Raises:
+        Invalid: there are problems.
+    """
+    if problems:
+        raise Invalid("A filter is not a number.", hint="Mend the filters of the list.")
 
 
 def context_options(params: QueryParams) -> ContextOptions:

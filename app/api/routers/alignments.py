@@ -140,7 +140,9 @@ def compare_alignments(
 def get_alignment(session: SessionDep, job_id: JobIdPath) -> RunDetailBody:
     """A run with its settings, its newest numbers and the features that moved most so far."""
     run = align_runs.get_run(session, job_id)
-    return RunDetailBody.of(run, align_runs.moved_features(session, run))
+    return RunDetailBody.of(
+        run, align_runs.moved_features(session, run, homes=align_runs.feature_homes(session, run))
+    )
 
 
 @router.get("/{job_id}/metrics", responses=failures(404, 422))

@@ -1,6 +1,5 @@
 """Files: lists, single features, and whole SAEs in other tools' formats."""
 
-from collections.abc import Iterator
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Response
@@ -16,6 +15,7 @@ from app.api.params import (
     SaeIdPath,
 )
 from app.deps import ResourcesDep, SessionDep
+from app.downloads import download
 from app.services.drift import change_export
 from app.services.features import export, peer_export
 from app.services.features.export import MEDIA_TYPES, ExportFormat
@@ -66,7 +66,7 @@ def export_features(
         query=query,
         form=form,
     )
-    return _download(pieces, form, f"{model_id}_{sae_id}")
+    return download(pieces, name=f"{model_id}_{sae_id}.{form}", media_type=MEDIA_TYPES[form])
 
 
 @router.get(
@@ -102,7 +102,8 @@ def export_feature(
         pieces = change_export.change_export(
             session, feature=feature, run=run, include_random=include_random, form=form
         )
-    return _download(pieces, form, str(feature).replace("/", "_"))
+    name = str(feature).replace("/", "_")
+    return download(pieces, name=f"{name}.{form}", media_type=MEDIA_TYPES[form])
 
 
 @router.get(
@@ -152,10 +153,6 @@ def export_neuronpedia(
     pieces = peer_export.peer_export(
         resources.scope, model_id=model_id, sae_id=sae_id, harvest_id=harvest, form=form
     )
-    return _download(pieces, ExportFormat.JSONL, f"{model_id}_{sae_id}_{form}")
-
-
-def _download(pieces: Iterator[bytes], form: ExportFormat, name: str) -> StreamingResponse:
-    """An answer that browsers save as a file."""
-    headers = {"Content-Disposition": f'attachment; filename="{name}.{form}"'}
-    return StreamingResponse(pieces, media_type=MEDIA_TYPES[form], headers=headers)
+    return download(
+        pieces, name=f"{model_id}_{sae_id}_{form}.jsonl", media_type=MEDIA_TYPES[ExportFormat.JSONL]
+    )

@@ -28,6 +28,7 @@ from app.api.schemas.labels import (
     TagRequest,
 )
 from app.deps import Resources, ResourcesDep, SessionDep
+from app.downloads import download
 from app.services.features.export import MEDIA_TYPES, ExportFormat
 from app.services.labels import files, labels, tags
 from app.services.labels.texts import checked_tags
@@ -133,8 +134,7 @@ def export_labels(
 ) -> StreamingResponse:
     """Labels as a file; `limit` is ignored. What is exported and imported again is the same."""
     pieces = files.export_labels(resources.scope, query, form)
-    headers = {"Content-Disposition": f'attachment; filename="labels.{form}"'}
-    return StreamingResponse(pieces, media_type=MEDIA_TYPES[form], headers=headers)
+    return download(pieces, name=f"labels.{form}", media_type=MEDIA_TYPES[form])
 
 
 async def _sent_file(request: Request) -> AsyncIterator[IO[bytes]]:

@@ -66,12 +66,9 @@ class Offers:
         return next((card for card in self.sets if card.content_hash == content_hash), None)
 
     def model(self, key: str) -> OfferedModel | None:
-        """The model of a key; None for any other text."""
-        return next((model for model in self.models if model.key == key), None)
-
-    def key_of(self, model_id: str) -> str:
-        """The key of the first model that is offered under an id; empty without one."""
-        return next((model.key for model in self.models if model.model_id == model_id), "")
+        """The model of a key, or ``model:<id>`` of a run's result; None for any other text."""
+        keys = (model for model in self.models if key in (model.key, f"model:{model.model_id}"))
+        return next(keys, None)
 
     def sae(self, key: str) -> OfferedSae | None:
         """The SAE of a key; None for any other text."""

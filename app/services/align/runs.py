@@ -12,7 +12,8 @@ from pydantic import Field, JsonValue, TypeAdapter
 from app.services.features import catalog
 from app.services.jobs import jobs
 from app.services.jobs.metric_history import MOST_POINTS, MetricTable, make_table
-from core.db.repositories import homes, job_numbers
+from core.db.repositories import job_numbers
+from core.db.repositories.homes import homes_by_source
 from core.db.session import Session, SessionScope
 from core.domain.alignment import AlignSpec, SftSpec
 from core.domain.job import EventKind, JobCard, JobPage, JobSlice
@@ -216,20 +217,27 @@ def feature_homes(session: Session, run: RunCard) -> dict[str, str]:
     if not isinstance(run.spec, AlignSpec):
         return {}
     saes = {entry.sae_id: entry.source for entry in run.spec.constraint}
-    return homes.homes_by_source(session, model_id=run.spec.model_id, saes=saes)
+    return homes_by_source(session, model_id=run.spec.model_id, saes=saes)
 
 
-def moved_features(session: Session, run: RunCard) -> MovedFeatures | None:
-    """The features that moved most by the newest evaluation; None before it."""
+def moved_features(
+    session: Session, run: RunCard, *, homes: Mapping[str, str]
+) -> MovedFeatures | None:
+    """The features that moved most by the newest evaluation; None before it.
+
+    Args:
+        session: the database.
+        run: which one.
+        homes: the model under which the features of each SAE that it watches are known.
+    """
     found = job_numbers.item_result(session, run.job_id, "moved")
     if found is None:
         return None
     told = _MOVED.validate_python(found)
-    known_as = feature_homes(session, run)
     known = {
         sae_id: catalog.known_of(
             session,
-            model_id=known_as.get(sae_id, run.spec.model_id),
+            model_id=homes.get(sae_id, run.spec.model_id),
             sae_id=sae_id,
             indices=[row.feature for row in told.features if row.sae_id == sae_id],
         )

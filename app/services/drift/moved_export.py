@@ -5,12 +5,11 @@ from dataclasses import replace
 
 from app.services.drift import run_drifts
 from app.services.features.export import ExportFormat, Row, write_rows
-from app.services.features.paged import every_page
+from app.services.features.paged import ROWS_A_PAGE, every_feature
 from core.db.session import SessionScope
 from core.domain.ids import FeatureId
 from core.domain.views_drift import DriftCard, DriftList, DriftQuery, DriftRow, PlaceDrift
 
-_ROWS_A_PAGE = 500
 _PLACES = ("chosen", "rejected", "corpus")
 _NUMBERS = (
     *("base_mean", "aligned_mean", "delta"),
@@ -34,18 +33,12 @@ def moved_export(
     """
 
     def read(after: str | None) -> DriftList:
-        page = replace(query, after=after, limit=_ROWS_A_PAGE)
+        page = replace(query, after=after, limit=ROWS_A_PAGE)
         with scope() as session:
             return run_drifts.moved_rows(session, drift, sae_id=sae_id, query=page)
 
-    def rows() -> Iterator[Row]:
-        for found in every_page(first, read):
-            for row in found.rows:
-                feature = FeatureId(model_id=found.features_of, sae_id=sae_id, index=row.index)
-                yield _row(drift, feature, row)
-
-    first = read(query.after)
-    return write_rows(rows(), MOVED_COLUMNS, form)
+    found = every_feature(read(query.after), read, sae_id=sae_id)
+    return write_rows((_row(drift, *pair) for pair in found), MOVED_COLUMNS, form)
 
 
 def _row(drift: DriftCard, feature: FeatureId, row: DriftRow) -> Row:

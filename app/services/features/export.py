@@ -12,14 +12,13 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from app.services.features import catalog, features
-from app.services.features.paged import every_page
+from app.services.features.paged import ROWS_A_PAGE, every_page
 from core.db.repositories import labels
 from core.db.session import Session, SessionScope
 from core.domain.activation import ContextActivations
 from core.domain.ids import FeatureId
 from core.domain.views import FeatureCard, FeaturePage, FeatureQuery, Vocabulary
 
-_ROWS_A_PAGE = 500
 _BLOCK_BYTES = 65_536
 
 Row = Mapping[str, object]
@@ -100,7 +99,7 @@ def list_export(
         words = catalog.vocabulary(session, model_id=model_id, revision=revision)
 
     def read(after: str | None) -> _Page:
-        page = replace(query, after=after, limit=_ROWS_A_PAGE)
+        page = replace(query, after=after, limit=ROWS_A_PAGE)
         with scope() as session:
             found = features.list_features(
                 session, model_id=model_id, sae_id=sae_id, harvest_id=chosen, query=page

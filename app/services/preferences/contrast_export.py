@@ -4,13 +4,12 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from app.services.features.export import ExportFormat, Row, write_rows
-from app.services.features.paged import every_page
+from app.services.features.paged import ROWS_A_PAGE, every_feature
 from core.db.repositories import contrasts
 from core.db.session import SessionScope
 from core.domain.ids import FeatureId
 from core.domain.views_align import ContrastCard, ContrastList, ContrastQuery, ContrastRow
 
-_ROWS_A_PAGE = 500
 _NUMBERS = (
     *("mean_chosen", "mean_rejected", "difference", "effect_size"),
     *("share_chosen", "share_rejected", "density", "corpus_density"),
@@ -38,18 +37,12 @@ def contrast_export(
     """
 
     def read(after: str | None) -> ContrastList:
-        page = replace(query, after=after, limit=_ROWS_A_PAGE)
+        page = replace(query, after=after, limit=ROWS_A_PAGE)
         with scope() as session:
             return contrasts.list_rows(session, contrast.contrast_id, sae_id=sae_id, query=page)
 
-    def rows() -> Iterator[Row]:
-        for found in every_page(first, read):
-            for row in found.rows:
-                feature = FeatureId(model_id=found.features_of, sae_id=sae_id, index=row.index)
-                yield _row(contrast, feature, row)
-
-    first = read(query.after)
-    return write_rows(rows(), CONTRAST_COLUMNS, form)
+    found = every_feature(read(query.after), read, sae_id=sae_id)
+    return write_rows((_row(contrast, *pair) for pair in found), CONTRAST_COLUMNS, form)
 
 
 def _row(contrast: ContrastCard, feature: FeatureId, row: ContrastRow) -> Row:

@@ -1,14 +1,15 @@
 """Alignment runs: the list, a run's page with its stream, and runs side by side."""
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Query, Request
-from fastapi.responses import JSONResponse, Response, StreamingResponse
+from fastapi.responses import JSONResponse, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from app.deps import ResourcesDep, SessionDep
+from app.downloads import download
 from app.services.align import runs as align_runs
 from app.services.align.runs import FileForm, MovedFeatures, RunCard
 from app.services.features import catalog
@@ -91,8 +92,7 @@ def show(request: Request, session: SessionDep, resources: ResourcesDep, job_id:
         page=page,
         plots=run_plots.run_plots(run, table),
         tensorboard=resources.data_dir.absolute() / "jobs" / str(job_id) / "tensorboard",
-        known_model=any(m.model_id == run.spec.model_id for m in catalog.list_models(session)),
-        feature_pages=feature_pages(session, run),
+        known_model=catalog.known_vocabulary(session, model_id=run.spec.model_id) is not None,
         **_state(session, run),
     )
 
@@ -128,7 +128,6 @@ def run_messages(session: Session, look: Look, here: Here) -> list[ServerSentEve
             "here": here,
             "page": look.page,
             "lines": sse.log_lines(look),
-            "feature_pages": feature_pages(session, run),
             **_state(session, run),
         },
     )
@@ -141,19 +140,20 @@ def config(session: SessionDep, job_id: JobId) -> Response:
     """The exact settings of a run, as a file."""
     run = align_runs.get_run(session, job_id)
     text = json.dumps(run.spec.model_dump(mode="json"), indent=2, ensure_ascii=False)
-    return _file([text.encode()], f"run-{job_id}.json", "application/json")
+    return download([text], name=f"run-{job_id}.json", media_type="application/json")
 
 
 @router.get("/align/{job_id:int}/metrics.{form}", response_model=None)
 def metrics(resources: ResourcesDep, job_id: JobId, form: Annotated[FileForm, Path()]) -> Response:
     """Every number of a run, one line a step, as a file."""
     pieces = align_runs.metric_file(resources.scope, job_id, form)
-    return _file(pieces, f"run-{job_id}.{form}", MEDIA_TYPES[form])
+    return download(pieces, name=f"run-{job_id}.{form}", media_type=MEDIA_TYPES[form])
 
 
 @router.post("/align/{job_id:int}/stop")
 def stop(request: Request, session: SessionDep, job_id: JobId) -> Response:
     """Asks a run to stop at its next step."""
+    align_runs.get_run(session, job_id)
     jobs.cancel(session, job_id)
     toast = gettext("The run stops at its next step and keeps its state.")
     return render.told(request, toast, instead=f"/align/{job_id}")
@@ -166,8 +166,14 @@ def resume(request: Request, session: SessionDep, job_id: JobId) -> Response:
     return render.redirect(request, f"/align/{job_id}")
 
 
-def feature_pages(session: Session, run: RunCard) -> dict[str, str]:
-    """By SAE whose features have pages: the model under which they have them."""
+def feature_pages(session: Session, run: RunCard, homes: Mapping[str, str]) -> dict[str, str]:
+    """By SAE whose features have pages: the model under which they have them.
+
+    Args:
+        session: the catalog.
+        run: its own model's SAEs are there too.
+        homes: the model of each SAE that it watches.
+    """
     pages = {
         (model.model_id, sae.sae_id)
         for model in catalog.list_models(session)
@@ -175,24 +181,25 @@ def feature_pages(session: Session, run: RunCard) -> dict[str, str]:
         if sae.harvest is not None
     }
     own = {sae_id: model_id for model_id, sae_id in pages if model_id == run.spec.model_id}
-    watched = align_runs.feature_homes(session, run)
-    return own | {s: model_id for s, model_id in watched.items() if (model_id, s) in pages}
+    return own | {s: model_id for s, model_id in homes.items() if (model_id, s) in pages}
 
 
 def _state(session: Session, run: RunCard) -> dict[str, Any]:
     """What the changing parts of a run's page show."""
-    moved = align_runs.moved_features(session, run)
+    homes = align_runs.feature_homes(session, run)
+    moved = align_runs.moved_features(session, run, homes=homes)
     return {
         "run": run,
         "moved": moved,
         "bars": _moved_bars(moved),
-        "vocabulary": vocabulary_of(session, run),
+        "vocabulary": vocabulary_of(session, run, homes),
+        "feature_pages": feature_pages(session, run, homes),
     }
 
 
-def vocabulary_of(session: Session, run: RunCard) -> Vocabulary | None:
+def vocabulary_of(session: Session, run: RunCard, homes: Mapping[str, str]) -> Vocabulary | None:
     """The words of a run's model, or of the model that its features are of; None without any."""
-    ids = dict.fromkeys((run.spec.model_id, *align_runs.feature_homes(session, run).values()))
+    ids = dict.fromkeys((run.spec.model_id, *homes.values()))
     found = (catalog.known_vocabulary(session, model_id=model_id) for model_id in ids)
     return next((words for words in found if words is not None), None)
 
@@ -207,8 +214,3 @@ def _moved_bars(moved: MovedFeatures | None) -> tuple[float, int]:
 
 def _tables(tables: dict[str, MetricTable]) -> Response:
     return JSONResponse({"tables": {key: table.json() for key, table in tables.items()}})
-
-
-def _file(pieces: Any, name: str, media_type: str) -> Response:
-    headers = {"Content-Disposition": f'attachment; filename="{name}"'}
-    return StreamingResponse(iter(pieces), media_type=media_type, headers=headers)

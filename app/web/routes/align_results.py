@@ -3,21 +3,22 @@
 from typing import Any
 
 from fastapi import APIRouter, Request
-from fastapi.responses import Response, StreamingResponse
+from fastapi.responses import Response
 
 from app.deps import ResourcesDep, SessionDep
+from app.downloads import download
 from app.services.align import runs as align_runs
 from app.services.align.runs import RunCard
 from app.services.drift import moved_export, run_drifts
 from app.services.features.export import MEDIA_TYPES, ExportFormat
-from app.web import moved_form, render
+from app.web import forms, moved_form, render
 from app.web.i18n import gettext
 from app.web.routes.align import SECTION, feature_pages, vocabulary_of
 from app.web.routes.jobs import JobId, PostedDep
 from app.web.sample_rows import shown_samples
 from core.db.session import Session
 from core.domain.views_drift import DriftCard, DriftSae
-from core.errors import Invalid, NotFound
+from core.errors import NotFound
 
 router = APIRouter()
 
@@ -50,8 +51,7 @@ def moved_file(
 ) -> Response:
     """The features that the page's filters leave, with every number, as a file."""
     asked = moved_form.moved_form(request.query_params)
-    if asked.problems:
-        raise Invalid("A filter is not a number.", hint="Mend the filters of the list.")
+    forms.check_filters(asked.problems)
     with resources.scope() as session:
         drift = run_drifts.run_drift(session, align_runs.get_run(session, job_id)).drift
     if drift is None or not drift.saes:
@@ -63,11 +63,7 @@ def moved_file(
         resources.scope, drift, sae_id=sae.sae_id, query=asked.query, form=form
     )
     name = f"run-{job_id}_{sae.sae_id}_moved.{form.value}"
-    return StreamingResponse(
-        pieces,
-        media_type=MEDIA_TYPES[form],
-        headers={"Content-Disposition": f'attachment; filename="{name}"'},
-    )
+    return download(pieces, name=name, media_type=MEDIA_TYPES[form])
 
 
 @router.get("/align/{job_id:int}/samples")
@@ -108,6 +104,7 @@ def measure(request: Request, session: SessionDep, job_id: JobId, posted: Posted
 def _rows(
     session: Session, run: RunCard, drift: DriftCard, sae: DriftSae, form: moved_form.MovedForm
 ) -> dict[str, Any]:
+    homes = align_runs.feature_homes(session, run)
     listed = None
     if not form.problems:
         listed = run_drifts.moved_rows(session, drift, sae_id=sae.sae_id, query=form.query)
@@ -117,8 +114,8 @@ def _rows(
         "form": form,
         "listed": listed,
         "largest": moved_form.largest_change(listed.rows) if listed else 0.0,
-        "feature_pages": feature_pages(session, run),
-        "vocabulary": vocabulary_of(session, run),
+        "feature_pages": feature_pages(session, run, homes),
+        "vocabulary": vocabulary_of(session, run, homes),
         "treatment_word": moved_form.treatment_word,
     }
 

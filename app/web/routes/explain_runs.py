@@ -162,6 +162,7 @@ async def live(
 @router.post("/runs/{job_id}/cancel")
 def cancel(request: Request, session: SessionDep, job_id: JobId) -> Response:
     """Asks a run to stop; it can go on later."""
+    explain_runs.get_run(session, job_id)
     jobs.cancel(session, job_id)
     toast = gettext("The run stops; what is done stays done.")
     return render.told(request, toast, instead=f"/explanations/runs/{job_id}")

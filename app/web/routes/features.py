@@ -1,15 +1,16 @@
 """Models, feature lists and feature pages, their raw views and files."""
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Request
-from fastapi.responses import Response, StreamingResponse
+from fastapi.responses import Response
 
 from app.deps import ResourcesDep, SessionDep
+from app.downloads import download
 from app.services.drift import change_export, feature_drifts
 from app.services.drift.feature_drifts import FeatureDrifts
 from app.services.explain import explanations
@@ -24,7 +25,7 @@ from core.domain.harvest import HarvestInfo
 from core.domain.ids import FeatureId
 from core.domain.views import FeatureCard, FeaturePage, ModelCard, SaeCard
 from core.domain.views_explain import ExplanationCard
-from core.errors import Invalid, NotFound
+from core.errors import NotFound
 
 router = APIRouter()
 
@@ -63,8 +64,7 @@ def list_file(
 ) -> Response:
     """The features that the list's filters leave, as a file."""
     form_of_list = forms.list_form(request.query_params)
-    if form_of_list.problems:
-        raise Invalid("A filter is not a number.", hint="Mend the filters of the list.")
+    forms.check_filters(form_of_list.problems)
     pieces = export.list_export(
         resources.scope,
         model_id=model_id,
@@ -73,7 +73,7 @@ def list_file(
         query=form_of_list.query,
         form=form,
     )
-    return _download(pieces, form, f"{model_id}_{sae_id}")
+    return download(pieces, name=f"{model_id}_{sae_id}.{form}", media_type=MEDIA_TYPES[form])
 
 
 @router.get("/{model_id}/{sae_id}")
@@ -157,7 +157,8 @@ def feature_file(
             include_random=include_random,
             form=form,
         )
-    return _download(pieces, form, str(feature).replace("/", "_"))
+    name = str(feature).replace("/", "_")
+    return download(pieces, name=f"{name}.{form}", media_type=MEDIA_TYPES[form])
 
 
 @router.get("/{model_id}/{sae_id}/{index}")
@@ -291,9 +292,3 @@ def _harvests_of(session: Session, model: ModelCard, sae_id: str) -> tuple[Harve
 
 def _suffix(harvest_id: int | None) -> str:
     return "" if harvest_id is None else f"?harvest={harvest_id}"
-
-
-def _download(pieces: Iterator[bytes], form: ExportFormat, name: str) -> StreamingResponse:
-    """An answer that browsers save as a file."""
-    headers = {"Content-Disposition": f'attachment; filename="{name}.{form}"'}
-    return StreamingResponse(pieces, media_type=MEDIA_TYPES[form], headers=headers)

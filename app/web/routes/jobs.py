@@ -8,7 +8,6 @@ from fastapi.responses import JSONResponse, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from app.deps import Resources, ResourcesDep, SessionDep
-from app.services.features import catalog
 from app.services.harvest import harvests
 from app.services.harvest.estimate import HarvestEstimate
 from app.services.jobs import jobs
@@ -106,12 +105,6 @@ def submit(
 def show(request: Request, session: SessionDep, job_id: JobId) -> Response:
     """One job: how far it is, what happened, its settings."""
     page = jobs.get_job(session, job_id)
-    known = {
-        f"/{model.model_id}/{sae.sae_id}"
-        for model in catalog.list_models(session)
-        for sae in model.saes
-        if sae.harvest is not None
-    }
     table = job_speed.speed_history(session, job_id)
     unit = words.unit_word(job_speed.speed_unit(page.card))
     plots = run_plots.speed_plots(table, unit=unit) if table.n_rows > 1 or page.card.active else ()
@@ -120,7 +113,6 @@ def show(request: Request, session: SessionDep, job_id: JobId) -> Response:
         "jobs/show.html",
         section=SECTION,
         page=page,
-        known_saes=known,
         plots=plots,
     )
 

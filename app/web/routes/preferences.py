@@ -11,6 +11,7 @@ from fastapi.responses import Response, StreamingResponse
 from starlette.datastructures import FormData, UploadFile
 
 from app.deps import Resources, ResourcesDep, SessionDep
+from app.downloads import download
 from app.services.align import offers as align_offers
 from app.services.features import catalog
 from app.services.features.export import MEDIA_TYPES, ExportFormat
@@ -24,6 +25,7 @@ from app.services.problems import FieldProblem, FieldsInvalid
 from app.web import (
     answers,
     contrast_rows,
+    forms,
     preference_forms,
     preference_words,
     render,
@@ -35,7 +37,7 @@ from core.db.session import Session
 from core.domain.alignment import HubPreferences
 from core.domain.preference import RejectReason, Split
 from core.domain.views_align import PreferenceSetCard
-from core.errors import Invalid, NotFound, SparsightError
+from core.errors import NotFound, SparsightError
 
 router = APIRouter()
 
@@ -171,7 +173,11 @@ def rejected_rows(request: Request, resources: ResourcesDep, token: _TOKEN) -> S
     form = preference_forms.report_form(request.query_params)
     found = _read(resources, token, form.share)
     name = FilePath(found.upload.source).name
-    return _file(_rejected_lines(found), f"rejected-{preference_forms.file_name(name)}.jsonl")
+    return download(
+        _rejected_lines(found),
+        name=f"rejected-{preference_forms.file_name(name)}.jsonl",
+        media_type="application/jsonl",
+    )
 
 
 @router.get("/preferences/{set_name}.jsonl")
@@ -179,7 +185,9 @@ def export(session: SessionDep, resources: ResourcesDep, set_id: SetDep) -> Stre
     """Every pair of a set as JSON lines."""
     card = preference_pages.get_card(session, set_id)
     lines = preference_pages.export(session, set_id, data_dir=resources.data_dir)
-    return _file(lines, f"{preference_forms.file_name(card.name)}.jsonl")
+    return download(
+        lines, name=f"{preference_forms.file_name(card.name)}.jsonl", media_type="application/jsonl"
+    )
 
 
 @router.get("/preferences/{set_name}")
@@ -276,9 +284,7 @@ def contrast(request: Request, session: SessionDep, set_id: SetDep) -> Response:
         rows=shown,
         form=form,
         data_key=preference_pages.DEMO if card.set_id is None else card.content_hash,
-        model_key=align_offers.list_offers(session).key_of(seen.contrast.model_id)
-        if seen.contrast
-        else "",
+        model_key=f"model:{seen.contrast.model_id}" if seen.contrast else "",
     )
 
 
@@ -288,8 +294,7 @@ def contrast_file(
 ) -> Response:
     """The features that the page's filters leave, with every number, as a file."""
     asked = contrast_rows.contrast_form(request.query_params)
-    if asked.problems:
-        raise Invalid("A filter is not a number.", hint="Mend the filters of the list.")
+    forms.check_filters(asked.problems)
     with resources.scope() as session:
         card = preference_pages.get_card(session, set_id)
         seen = preference_contrasts.look(
@@ -301,11 +306,7 @@ def contrast_file(
         resources.scope, seen.contrast, sae_id=seen.sae.sae_id, query=asked.query, form=form
     )
     name = f"contrast-{seen.contrast.contrast_id}_{seen.sae.sae_id}.{form.value}"
-    return StreamingResponse(
-        pieces,
-        media_type=MEDIA_TYPES[form],
-        headers={"Content-Disposition": f'attachment; filename="{name}"'},
-    )
+    return download(pieces, name=name, media_type=MEDIA_TYPES[form])
 
 
 def _stage(posted: FormData, typed: dict[str, str], data_dir: FilePath) -> Sent:
@@ -458,11 +459,3 @@ def _rejected_lines(found: UploadReport) -> Iterator[str]:
             "preview": row.preview,
         }
         yield json.dumps(line, ensure_ascii=False) + "\n"
-
-
-def _file(lines: Iterator[str], name: str) -> StreamingResponse:
-    return StreamingResponse(
-        lines,
-        media_type="application/jsonl",
-        headers={"Content-Disposition": f'attachment; filename="{name}"'},
-    )

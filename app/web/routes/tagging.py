@@ -118,8 +118,7 @@ def _first(session: Session, order: TagOrder, sae_id: str) -> tuple[int, ...]:
 
 def _matching(session: Session, model_id: str, sae_id: str, params: QueryParams) -> tuple[int, ...]:
     form = forms.list_form(params)
-    if form.problems:
-        raise Invalid("A filter is not a number.", hint="Mend the filters of the list.")
+    forms.check_filters(form.problems)
     return tags.matching(
         session,
         model_id=model_id,

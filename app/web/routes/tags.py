@@ -6,10 +6,11 @@ from typing import IO, Annotated, Any
 from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, Request
-from fastapi.responses import Response, StreamingResponse
+from fastapi.responses import Response
 from starlette.datastructures import FormData, UploadFile
 
 from app.deps import ResourcesDep, SessionDep
+from app.downloads import download
 from app.services.features import catalog
 from app.services.features.export import MEDIA_TYPES, ExportFormat
 from app.services.labels import files, tags
@@ -91,8 +92,7 @@ def labels_file(
     """Labels as a file: all, or those of a tag, a model or an SAE."""
     query = LabelQuery(tag=tag or None, model_id=model or None, sae_id=sae or None)
     pieces = files.export_labels(resources.scope, query, form)
-    headers = {"Content-Disposition": f'attachment; filename="labels.{form}"'}
-    return StreamingResponse(pieces, media_type=MEDIA_TYPES[form], headers=headers)
+    return download(pieces, name=f"labels.{form}", media_type=MEDIA_TYPES[form])
 
 
 @router.get("/labels/import")

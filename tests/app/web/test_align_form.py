@@ -198,3 +198,11 @@ def test_a_preset_names_no_result_of_another_model():
     assert form.starting_from(same).text("aligned_id") == spec.aligned_id
     mine = form.with_text({"aligned_id": "mine"})
     assert mine.starting_from(tuned).text("aligned_id") == "mine"
+
+
+def test_the_result_of_a_run_is_offered_by_its_id_too():
+    source = ModelSource(kind=ModelKind.FOLDER, location="/jobs/7/model")
+    tuned = OfferedModel(key="run:7", model_id="smol-sft", source=source)
+    offers = Offers(models=(tuned,), saes=())
+    assert offers.model("run:7") is offers.model("model:smol-sft") is tuned
+    assert offers.model("smol-sft") is None

@@ -10,7 +10,9 @@ import pytest
 from app.services.features import catalog
 from app.services.labels import labels
 from core.domain.ids import FeatureId
+from core.jobs import control
 from tests.support.builders import MODEL_ID, SAE_ID, publish_sample
+from tests.support.jobs import job_spec
 from tests.support.told_drifts import publish_drift
 from tests.support.told_runs import (
     fail_run,
@@ -342,3 +344,11 @@ def test_another_job_is_no_run(client):
     assert client.get("/align/999999").status_code == 404
     assert client.get("/align/999999/live").status_code == 404
     assert client.get("/align/words").status_code == 404
+
+
+@pytest.mark.parametrize("address", ["/align/{}/stop", "/explanations/runs/{}/cancel"])
+def test_a_page_of_runs_stops_no_other_job(client, scope, address):
+    with scope() as session:
+        job_id = control.submit(session, job_spec())
+    assert client.post(address.format(job_id), headers=HTMX).status_code == 404
+    assert client.get(f"/api/v1/jobs/{job_id}").json()["job"]["state"] == "queued"

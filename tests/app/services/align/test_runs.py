@@ -25,6 +25,10 @@ from tests.support.told_runs import (
 )
 
 
+def moved_features(session, run):
+    return align_runs.moved_features(session, run, homes=align_runs.feature_homes(session, run))
+
+
 @pytest.fixture
 def started(session):
     """A run of which twenty-five steps of sixty are told."""
@@ -49,7 +53,7 @@ def test_a_run_that_has_not_begun_has_no_numbers(session):
     claim = start_run(session, told_spec("dpo"))
     run = align_runs.get_run(session, claim.job_id)
     assert (run.step, run.total_steps, run.start, run.evaluated) == (None, None, {}, {})
-    assert align_runs.moved_features(session, run) is None
+    assert moved_features(session, run) is None
     assert align_runs.history(session, run.job_id).n_rows == 0
 
 
@@ -86,7 +90,7 @@ def test_moved_features_are_sorted_by_size_and_have_their_newest_explanation(ses
         said = Explanation(text=text, method=ExplanationMethod.HUMAN, author="me")
         explanations.add(session, explanations.NewExplanation(feature=feature, explanation=said))
     run = align_runs.get_run(session, started.job_id)
-    moved = align_runs.moved_features(session, run)
+    moved = moved_features(session, run)
     assert moved is not None
     assert moved.step == 25
     assert [f.index for f in moved.features] == [0, 1, 2]
@@ -151,4 +155,4 @@ def test_a_failed_run_and_a_finished_one_are_told_as_they_ended(session, started
     tuned = align_runs.get_run(session, claim.job_id)
     assert tuned.sae_ids == ()
     assert "eval_preference_accuracy" not in tuned.evaluated
-    assert align_runs.moved_features(session, tuned) is None
+    assert moved_features(session, tuned) is None
